@@ -1,0 +1,1 @@
+"""Trains, measures, publishes and serves fracture radiograph classifiers."""

@@ -1,0 +1,1 @@
+"""Radiograph reading, dataset sources, audit, splits, transforms and phantoms."""

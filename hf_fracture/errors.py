@@ -1,0 +1,62 @@
+"""Errors that the package raises on purpose.
+
+Each also inherits the built-in that a caller without knowledge of this package would catch. A message says what was
+expected, what was found and what to do. May depend on nothing.
+"""
+
+
+class FractureError(Exception):
+    """Base of every deliberate error; `cli.main` turns it into one line and exit status 2."""
+
+
+class UsageError(FractureError, ValueError):
+    """An argument or a combination of arguments cannot be used."""
+
+
+class MissingInputError(FractureError, FileNotFoundError):
+    """A file, folder or column that was named does not exist."""
+
+    def __str__(self) -> str:
+        """Return the message alone; `FileNotFoundError` would wrap it."""
+        return " ".join(str(argument) for argument in self.args)
+
+
+class OutputExistsError(FractureError, FileExistsError):
+    """An output exists and `--overwrite` was not given."""
+
+    def __str__(self) -> str:
+        """Return the message alone; `FileExistsError` would wrap it."""
+        return " ".join(str(argument) for argument in self.args)
+
+
+class UnreadableRadiograph(FractureError, ValueError):
+    """A file that is not an image this package can read.
+
+    Attributes:
+        code: Stable reason in snake_case, such as `unreadable`, `too_large` or `multi_frame`.
+    """
+
+    def __init__(self, message: str, *, code: str = "unreadable") -> None:
+        """Store the sentence and its machine-readable code."""
+        super().__init__(message)
+        self.code = code
+
+
+class DatasetError(FractureError, ValueError):
+    """A dataset folder does not hold what its layout promises."""
+
+
+class GroupLeakageError(FractureError, ValueError):
+    """One group of films occurs in two splits."""
+
+
+class ModelFolderError(FractureError, ValueError):
+    """A model folder is incomplete, damaged or of an unsupported kind."""
+
+
+class TrainingError(FractureError, RuntimeError):
+    """Training cannot start or cannot go on."""
+
+
+class MissingPackageError(FractureError, ImportError):
+    """An optional package is needed; the message names the extra that brings it."""

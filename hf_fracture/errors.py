@@ -54,6 +54,10 @@ class ModelFolderError(FractureError, ValueError):
     """A model folder is incomplete, damaged or of an unsupported kind."""
 
 
+class EvaluationError(FractureError, ValueError):
+    """Predictions that cannot be measured: out of range, of one class only, missing, or not comparable."""
+
+
 class TrainingError(FractureError, RuntimeError):
     """Training cannot start or cannot go on."""
 

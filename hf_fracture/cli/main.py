@@ -72,7 +72,8 @@ class _ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib import metadata
 
-        parser.exit(EXIT_DONE, f"{PROGRAM} {metadata.version(PROGRAM)}\n")
+        sys.stdout.write(f"{PROGRAM} {metadata.version(PROGRAM)}\n")
+        parser.exit(EXIT_DONE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,10 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments  # accepted before and after the command
     try:
-        status = _run_command([argument for argument in arguments if argument != "--debug"])
+        try:
+            status = _run_command([argument for argument in arguments if argument != "--debug"])
+        except SystemExit as leaving:
+            status = _read_exit_code(leaving)
         sys.stdout.flush()
-    except SystemExit as leaving:
-        return _read_exit_code(leaving)
     except BrokenPipeError:
         _silence_stdout()
         return EXIT_BROKEN_PIPE

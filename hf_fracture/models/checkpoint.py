@@ -1,0 +1,242 @@
+"""The model folder: find it, read what travels with it, load it, write it.
+
+Everything but `load_model` and `save_model_folder` works without torch. May depend on `data`, `config`, `labels` and
+`errors`.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_fracture.config import FractureRecord
+from hf_fracture.data.transforms import Preprocessing
+from hf_fracture.errors import MissingInputError, ModelFolderError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+DEFAULT_MODEL_DIR = Path(__file__).resolve().parent.parent / "default_model"
+WEIGHTS_NAME = "model.safetensors"
+MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.py", "*.md", "onnx/*", ".eval_results/*")
+
+
+def resolve_model_dir(model: str | Path | None = None, *, revision: str | None = None) -> Path:
+    """Find a model's folder: the shipped one, a local one, or a Hub repository (downloaded to the cache).
+
+    Args:
+        model: None for the shipped model, a folder, or a Hub id `owner/name`.
+        revision: Branch, tag or commit of a Hub repository.
+
+    Raises:
+        MissingInputError: If there is no such folder and no such repository can be had.
+        ModelFolderError: If the folder holds no `config.json`.
+    """
+    if model is None:
+        folder = DEFAULT_MODEL_DIR
+    elif Path(model).is_dir():
+        folder = Path(model)
+    elif _looks_like_hub_id(str(model)):
+        folder = _download_model(str(model), revision)
+    else:
+        raise MissingInputError(f"Expected a model folder or a Hub id 'owner/name', found no folder '{model}'.")
+    if not (folder / "config.json").is_file():
+        raise ModelFolderError(
+            f"Expected a model folder with config.json, found none in '{folder}'. Name a folder that hf-fracture train "
+            "or save_pretrained wrote."
+        )
+    return folder
+
+
+def _looks_like_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).suffix
+
+
+def _download_model(repo_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(MODEL_FILE_PATTERNS)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise MissingInputError(
+            f"Expected a model on the Hub under '{repo_id}' (revision {revision or 'main'}), could not get it: "
+            f"{str(error).splitlines()[0]} Check the id, the network, or pass a local folder."
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one JSON object of a model folder.
+
+    Raises:
+        MissingInputError: If the file does not exist.
+        ModelFolderError: If it is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"Expected the file '{path.name}' in '{path.parent}', found none.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelFolderError(f"Expected '{path}' to be JSON, but {error}. Restore the file.") from error
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"Expected '{path}' to hold a JSON object, got {type(content).__name__}.")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object to a temporary name, then rename, so that a reader never sees half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(json.dumps(content, indent=2, allow_nan=False, sort_keys=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_record(model_dir: Path) -> FractureRecord | None:
+    """Return the key `fracture` of `config.json`, or None for a model that was not made here."""
+    record = read_json(model_dir / "config.json").get("fracture")
+    return None if record is None else FractureRecord.from_dict(record)
+
+
+def read_preprocessing(model_dir: Path) -> Preprocessing:
+    """Read the letterbox of `preprocessor_config.json`.
+
+    Raises:
+        ModelFolderError: If the folder describes another preprocessing (a centre crop, say), which this package
+            would silently replace.
+    """
+    config = read_json(model_dir / "preprocessor_config.json")
+    size = config.get("size", {})
+    if "max_height" not in size or size.get("max_height") != size.get("max_width") or config.get("do_center_crop"):
+        raise ModelFolderError(
+            "Expected preprocessor_config.json to describe a letterbox (size max_height = max_width, padding, no centre "
+            f"crop), got size {size} and do_center_crop {config.get('do_center_crop')}. Use transformers.pipeline for "
+            "models with other preprocessing."
+        )
+    mean, std = config["image_mean"], config["image_std"]
+    return Preprocessing(size_px=int(size["max_height"]), mean=tuple(mean), std=tuple(std))
+
+
+def build_preprocessor_config(preprocessing: Preprocessing) -> dict[str, Any]:
+    """Return the `preprocessor_config.json` with which `AutoImageProcessor` computes the same pixels."""
+    side = preprocessing.size_px
+    return {
+        "image_processor_type": "BitImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"max_height": side, "max_width": side},
+        "resample": 3,
+        "do_center_crop": False,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+        "do_pad": True,
+        "pad_size": {"height": side, "width": side},
+    }
+
+
+def load_model(model_dir: Path, *, trust_remote_code: bool = False) -> "PreTrainedModel":
+    """Load the classifier in float32 and eval mode.
+
+    Returns:
+        A model whose output has `.logits` (N, classes); for a model of this package
+        `softmax(logits)[:, 1]` is the calibrated probability of fracture.
+
+    Raises:
+        ModelFolderError: If the folder holds no safetensors weights, or they do not fit the configuration.
+    """
+    import torch
+    from transformers import AutoModelForImageClassification
+
+    if not (model_dir / WEIGHTS_NAME).is_file() and not (model_dir / f"{WEIGHTS_NAME}.index.json").is_file():
+        raise ModelFolderError(f"Expected {WEIGHTS_NAME} in '{model_dir}', found none. Pickled weights are not loaded.")
+    try:
+        model = AutoModelForImageClassification.from_pretrained(
+            model_dir, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ModelFolderError(f"Cannot load an image classifier from '{model_dir}': {first_line}") from error
+    classifier: PreTrainedModel = model.eval()
+    return classifier
+
+
+def gradcam_layer(model: "PreTrainedModel") -> "nn.Module":
+    """Return the module whose output is the last feature map (N, C, h, w).
+
+    Raises:
+        ModelFolderError: If the architecture is not a ResNet or ConvNeXt of transformers.
+    """
+    base = getattr(model, model.base_model_prefix, None)
+    encoder = getattr(base, "encoder", None)
+    stages = getattr(encoder, "stages", None)
+    if stages is None:
+        raise ModelFolderError(
+            f"Expected a model with encoder stages (ResNet, ConvNeXt), got {type(model).__name__}. Grad-CAM is not "
+            "available for it; choose occlusion or integrated_gradients."
+        )
+    last: nn.Module = stages[-1]
+    return last
+
+
+def save_model_folder(
+    model: "PreTrainedModel",
+    out_dir: Path,
+    *,
+    preprocessing: Preprocessing,
+    record: FractureRecord,
+    run: dict[str, Any],
+    half_precision: bool = True,
+) -> Path:
+    """Write a complete model folder, or nothing.
+
+    Weights go to safetensors; with `half_precision` they are stored in float16 and marked to be loaded in float32, so
+    that `pipeline()` computes in float32 with the stored (rounded) weights.
+
+    Args:
+        model: Two-class model with the temperature already folded into its head.
+        out_dir: Folder to create or replace.
+        preprocessing: Letterbox and normalisation.
+        record: Goes to `config.json["fracture"]`.
+        run: Goes to `run.json`.
+        half_precision: Store weights in float16.
+    """
+    partial = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _write_weights(model, partial, half_precision=half_precision)
+        config = read_json(partial / "config.json")
+        write_json(partial / "config.json", {**config, "dtype": "float32", "fracture": record.to_dict()})
+        write_json(partial / "preprocessor_config.json", build_preprocessor_config(preprocessing))
+        write_json(partial / "run.json", run)
+        _replace_folder(partial, out_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out_dir
+
+
+def _write_weights(model: "PreTrainedModel", folder: Path, *, half_precision: bool) -> None:
+    import torch
+
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    if half_precision:
+        # Statistics of BatchNorm stay in float32: they are small, and variances can leave float16's range.
+        state = {
+            name: tensor.to(torch.float16) if tensor.is_floating_point() and "running_" not in name else tensor
+            for name, tensor in state.items()
+        }
+    model.save_pretrained(folder, state_dict=state)
+
+
+def _replace_folder(partial: Path, out_dir: Path) -> None:
+    """Rename `partial` to `out_dir`; a previous folder is removed only once the new one is complete."""
+    previous = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.previous")
+    if out_dir.exists():
+        out_dir.rename(previous)
+    partial.rename(out_dir)
+    shutil.rmtree(previous, ignore_errors=True)

@@ -1,12 +1,12 @@
-"""What travels with a model: its operating points and the record kept in `config.json["fracture"]`.
+"""What travels with a model (its operating points and the record in `config.json["fracture"]`), and the recipe.
 
 May depend on `errors` and `labels` only.
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from hf_fracture.errors import ModelFolderError
+from hf_fracture.errors import ModelFolderError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +100,70 @@ class FractureRecord:
                 f"config.json must hold a complete key 'fracture' (operating_points, temperature, triage), got a record "
                 f"in which {error} is wrong or missing. Save the model again with hf-fracture train."
             ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """What is trained on what, beside the fields of `FractureTrainingArguments`; flags or YAML.
+
+    No default for dataset or backbone: name what you train.
+    """
+
+    backbone: str = field(metadata={"help": "Row of hf-fracture backbones, a folder, or a Hub id with weights."})
+    image_size: int = field(default=384, metadata={"help": "Side of the letterboxed input, in pixels."})
+    evidence_weight: float = field(
+        default=0.5,
+        metadata={
+            "help": "Weight of the positions' loss against masks or boxes, beside the film's own loss of weight 1. "
+            "0 trains an ordinary classifier."
+        },
+    )
+    mask_dilation_fraction: float = field(
+        default=0.01, metadata={"help": "Margin by which a marked region grows, as a fraction of image_size."}
+    )
+    class_weights: Literal["none", "balanced"] = field(
+        default="balanced",
+        metadata={
+            "help": "Weigh films by the inverse frequency of their class. The shift that this gives the logit is taken "
+            "out of the head after training, so that probabilities refer to the data's own prevalence."
+        },
+    )
+    label_smoothing: float = field(default=0.0, metadata={"help": "Share of certainty taken off labels, in [0, 0.5)."})
+    rotation_degrees: float = field(default=20.0, metadata={"help": "Largest rotation in training, either way."})
+    scale_fraction: float = field(default=0.2, metadata={"help": "Largest change of scale in training, in [0, 1)."})
+    translation_fraction: float = field(
+        default=0.08, metadata={"help": "Largest shift in training, as a fraction of the input's side."}
+    )
+    horizontal_flip: bool = field(
+        default=True,
+        metadata={
+            "help": "Mirror half of the films. Laterality letters get mirrored too; left and right bones break alike."
+        },
+    )
+    gamma: float = field(default=1.5, metadata={"help": "Grey values are raised to a power in [1/gamma, gamma]."})
+    contrast_fraction: float = field(default=0.2, metadata={"help": "Largest change of contrast, in [0, 1)."})
+    noise_fraction: float = field(
+        default=0.02, metadata={"help": "Largest standard deviation of added noise, as a fraction of white."}
+    )
+    early_stopping_epochs: int = field(
+        default=4, metadata={"help": "Stop after so many epochs without a better validation AUROC. 0 never stops."}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range, each with its remedy."""
+        _check_range("image_size", self.image_size, 32, 2048)
+        _check_range("evidence_weight", self.evidence_weight, 0, 100)
+        _check_range("mask_dilation_fraction", self.mask_dilation_fraction, 0, 0.2)
+        _check_range("label_smoothing", self.label_smoothing, 0, 0.49)
+        _check_range("rotation_degrees", self.rotation_degrees, 0, 180)
+        _check_range("scale_fraction", self.scale_fraction, 0, 0.9)
+        _check_range("translation_fraction", self.translation_fraction, 0, 0.5)
+        _check_range("gamma", self.gamma, 1, 5)
+        _check_range("contrast_fraction", self.contrast_fraction, 0, 0.9)
+        _check_range("noise_fraction", self.noise_fraction, 0, 0.5)
+        _check_range("early_stopping_epochs", self.early_stopping_epochs, 0, 10_000)
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{name} must lie in [{low}, {high}], got {value!r}.")

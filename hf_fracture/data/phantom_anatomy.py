@@ -85,7 +85,7 @@ def pose_scene(scene: Scene, size_px: tuple[int, int], scale: float, rng: np.ran
     """Mirror, turn, enlarge and move a scene into a frame of `size_px` (width, height)."""
     angle = np.deg2rad(rng.normal(0.0, 9.0)) + (np.pi / 2 if size_px[0] > size_px[1] else 0.0)
     angle += np.pi if rng.random() < 0.2 else 0.0
-    factor = scale * float(rng.uniform(0.86, 1.12))
+    factor = scale * float(rng.uniform(0.95, 1.25))
     cosine, sine = factor * np.cos(angle), factor * np.sin(angle)
     matrix = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag([rng.choice([-1.0, 1.0]), 1.0])
     offset = np.array(size_px) * (0.5 + rng.uniform(-0.05, 0.05, size=2))
@@ -218,11 +218,14 @@ def _build_leg(rng: np.random.Generator) -> Scene:
         _short_bone((-8, ankle + 44), 66, 84, 90),
         _short_bone((-4, ankle + 118), 90, 78, 90),
     ]
+    for x, radius in ((-52, 15), (-24, 11), (2, 10), (26, 10), (50, 11)):
+        bones.append(_long_bone((0.7 * x, ankle + 166), (1.15 * x, ankle + 300), (radius * 1.5, radius, radius * 1.4)))
     flesh = _limb(
         (0, knee - 420, 150, -4, knee - 20, 112),
         (-4, knee - 20, 112, 12, knee + 150, 126),
         (12, knee + 150, 126, 8, ankle - 40, 74),
         (8, ankle - 40, 74, 6, ankle + 180, 82),
+        (6, ankle + 180, 82, 0, ankle + 420, 96),
     )
     return Scene(bones=bones, flesh=flesh)
 

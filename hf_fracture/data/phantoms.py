@@ -18,6 +18,7 @@ from PIL import Image
 from hf_fracture.data.phantom_anatomy import (
     BODY_PARTS,
     REFERENCE_SIZE_PX,
+    Bone,
     Point,
     Scene,
     build_scene,
@@ -61,7 +62,12 @@ class Phantom:
 
 
 def draw_phantom(
-    seed: int, *, fractured: bool, size_px: tuple[int, int] = REFERENCE_SIZE_PX, fracture_at_edge: bool = False
+    seed: int,
+    *,
+    fractured: bool,
+    size_px: tuple[int, int] = REFERENCE_SIZE_PX,
+    fracture_at_edge: bool = False,
+    close_up: bool = False,
 ) -> Phantom:
     """Draw one film; equal arguments give equal bytes (within one version of numpy and Pillow).
 
@@ -70,6 +76,8 @@ def draw_phantom(
         fractured: Whether it does. The two films of a seed differ inside the box only.
         size_px: (width, height), each at least `MIN_SIDE_PX`.
         fracture_at_edge: Move the scene so that the fracture's box touches the edge of the frame.
+        close_up: Cone down on the place of the break until the shaft fills about a third of the short side. A small
+            network learns close-ups in seconds; whole limbs need finer films, more of them, or the boxes.
 
     Raises:
         UsageError: If `seed` is negative or a side is too short.
@@ -79,11 +87,14 @@ def draw_phantom(
     scale = min(max(size_px) / max(REFERENCE_SIZE_PX), min(size_px) / min(REFERENCE_SIZE_PX))
     body_part = BODY_PARTS[int(rng.integers(len(BODY_PARTS)))]
     scene = pose_scene(build_scene(body_part, rng), size_px, scale, rng)
-    fracture = _choose_break(scene, scale, rng)
+    bone_index, share = _choose_place(scene, rng)
+    zoom = _choose_zoom(scene.bones[bone_index], size_px, rng) if close_up else 1.0
+    scene = transform_scene(scene, zoom * np.eye(2), np.zeros(2), zoom)
+    fracture = _choose_break(bone_index, share, scale * zoom, rng)
     border_px = _choose_border(size_px, rng)
     scene = _place_break(scene, fracture, size_px, border_px, at_edge=fracture_at_edge)
     flesh = project_flesh(scene.flesh, size_px) * (1.0 + 0.05 * draw_noise(rng, size_px, 45 * scale))
-    exposure = _choose_exposure(flesh, 0.0 if fracture_at_edge else border_px, scale, rng)
+    exposure = _choose_exposure(flesh, 0.0 if fracture_at_edge else border_px, scale, zoom, rng)
     intact, broken = _expose_twins(scene, fracture, flesh, exposure)
     if not fractured:
         return Phantom(image=Image.fromarray(intact), label=NOT_FRACTURED, boxes=[], body_part=body_part)
@@ -135,18 +146,27 @@ def _check_request(seed: int, size_px: tuple[int, int]) -> None:
         raise UsageError(f"size_px must be at least {MIN_SIDE_PX} px a side, got {width} x {height}. Ask for a larger film.")
 
 
-def _choose_break(scene: Scene, scale: float, rng: np.random.Generator) -> Break:
+def _choose_place(scene: Scene, rng: np.random.Generator) -> tuple[int, float]:
+    """Return which bone breaks and where, as a share of its length; long bones break more often."""
     breakable = [index for index, bone in enumerate(scene.bones) if bone.breakable]
     lengths = np.array([scene.bones[index].length for index in breakable])
     bone_index = int(rng.choice(breakable, p=lengths / lengths.sum()))
     low, high = scene.bones[bone_index].breakable or (0.0, 1.0)
+    return bone_index, float(rng.uniform(low, high))
+
+
+def _choose_zoom(bone: Bone, size_px: tuple[int, int], rng: np.random.Generator) -> float:
+    return float(rng.uniform(0.13, 0.19)) * min(size_px) / bone.radius
+
+
+def _choose_break(bone_index: int, share: float, scale: float, rng: np.random.Generator) -> Break:
     return Break(
         bone_index=bone_index,
-        along=float(rng.uniform(low, high)),
+        along=share,
         slope=float(rng.choice([-1.0, 1.0]) * rng.uniform(0.0, 0.9)),
-        depth=float(rng.uniform(0.5, 0.85)),
-        gap_px=max(0.6, float(rng.uniform(1.0, 1.9)) * scale),
-        step=float(rng.choice([-1.0, 1.0]) * rng.uniform(0.1, 0.36)),
+        depth=float(rng.uniform(0.65, 0.95)),
+        gap_px=max(1.0, float(rng.uniform(1.3, 2.5)) * scale),
+        step=float(rng.choice([-1.0, 1.0]) * rng.uniform(0.15, 0.42)),
         jag=(float(rng.uniform(0.03, 0.12)), float(rng.uniform(0.8, 1.6)), float(rng.uniform(0, 2 * np.pi))),
     )
 
@@ -183,7 +203,7 @@ def _move_to_edge(place: Point, axis: Point, size: Point, inset_px: float) -> Po
     return edge
 
 
-def _choose_exposure(flesh: Values, border_px: float, scale: float, rng: np.random.Generator) -> Exposure:
+def _choose_exposure(flesh: Values, border_px: float, scale: float, zoom: float, rng: np.random.Generator) -> Exposure:
     height, width = flesh.shape
     size_px = (width, height)
     texture = 0.13 * draw_noise(rng, size_px, max(1.5, 2.2 * scale)) + 0.08 * draw_noise(rng, size_px, 7 * scale)
@@ -191,7 +211,7 @@ def _choose_exposure(flesh: Values, border_px: float, scale: float, rng: np.rand
     veil = float(rng.uniform(0.01, 0.05)) + float(rng.uniform(0.03, 0.09)) * soften(flesh, 40 * scale)
     return Exposure(
         level=float(rng.uniform(0.74, 0.9)),
-        bone_contrast=float(rng.uniform(1.0, 1.6)) / scale,
+        bone_contrast=float(rng.uniform(1.0, 1.6)) / (scale * zoom),
         gamma=float(rng.uniform(0.85, 1.2)),
         veil=veil,
         shading=_draw_shading(size_px, rng),

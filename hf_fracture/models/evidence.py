@@ -133,14 +133,19 @@ class EvidenceClassifier(nn.Module):
         self.pooling = EvidencePooling(num_positions, prior_logit)
 
     def forward(
-        self, pixel_values: Tensor, masks: Tensor | None = None, mask_known: Tensor | None = None
+        self,
+        pixel_values: Tensor,
+        masks: Tensor | None = None,
+        mask_known: Tensor | None = None,
+        labels: Tensor | None = None,  # noqa: ARG002 - its name tells the Trainer that batches hold labels
     ) -> EvidenceOutput:
-        """Score films.
+        """Score films; the loss is the Trainer's `compute_loss_func`.
 
         Args:
             pixel_values: (N, 3, S, S), normalised.
             masks: (N, 1, S, S) in [0, 1], where the fracture lies; all 0 for a film without one.
             mask_known: (N,) of bool; False for a fractured film whose place nobody marked.
+            labels: Not used here.
         """
         evidence = self.head(self.backbone(pixel_values=pixel_values).last_hidden_state)  # (N, 1, h, w)
         logit = self.pooling(evidence)

@@ -95,7 +95,7 @@ def train_classifier(
     model = _build_model(recipe, films["train"].labels)
     weights = balanced_class_weights(films["train"].labels) if recipe.class_weights == "balanced" else (1.0, 1.0)
     trainer = Trainer(
-        model=model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        model=model,
         args=arguments,
         train_dataset=films["train"],
         eval_dataset=films["validation"],

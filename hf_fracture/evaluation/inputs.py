@@ -134,4 +134,4 @@ def check_same_length(**arrays: NDArray[np.generic] | Sequence[object]) -> None:
 
 
 def _examples(values: NDArray[np.generic]) -> str:
-    return ", ".join(str(value) for value in np.unique(values)[:3].tolist())
+    return ", ".join(list(dict.fromkeys(map(str, values.tolist())))[:3])

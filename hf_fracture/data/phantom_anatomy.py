@@ -1,7 +1,7 @@
 """What a phantom shows: bones and soft tissue of four body parts, and how they lie on the cassette.
 
-Lengths are pixels of a 480 x 640 frame with (0, 0) in its middle and y downwards, until `pose_scene` moves them into the
-frame that is drawn. May depend on numpy only.
+Lengths are pixels of a 480 x 640 frame with (0, 0) in its middle and y downwards, until `pose_scene` moves them into
+the frame that is drawn. May depend on numpy only.
 """
 
 from collections.abc import Callable
@@ -146,7 +146,6 @@ def _long_bone(
     *,
     bow: float = 0.0,
     cap: float = 0.55,
-    density: float = 1.0,
     breakable: tuple[float, float] | None = None,
 ) -> Bone:
     """Build a bone from the radii of its start, shaft and end."""
@@ -158,7 +157,6 @@ def _long_bone(
         end_radius=radii[2],
         bow=bow,
         cap=cap,
-        density=density,
         breakable=breakable,
     )
 
@@ -235,7 +233,7 @@ def _build_humerus(rng: np.random.Generator) -> Scene:
     shoulder, elbow = -214 + lift, 222 + lift
     bones = [
         _long_bone((6, shoulder), (0, elbow), (50, 25, 56), bow=6, cap=0.85, breakable=(0.2, 0.88)),
-        _long_bone((-46, shoulder - 60), (-250, shoulder + 240), (34, 60, 20), cap=0.4, density=0.3),
+        replace(_long_bone((-46, shoulder - 60), (-250, shoulder + 240), (34, 60, 20), cap=0.4), density=0.3),
         _long_bone((-260, shoulder - 86), (-20, shoulder - 76), (14, 12, 20), bow=8),
         _long_bone((-20, elbow - 26), (-28, elbow + 420), (38, 20, 20), bow=6, cap=0.5),
         _long_bone((30, elbow + 8), (36, elbow + 420), (24, 15, 22), bow=-8, cap=0.3),
@@ -301,7 +299,8 @@ def _build_ray(
             )
         )
         sheath = (44.0, 29.0, 25.0, 21.0)[order + (len(lengths) == 3 and order > 0)]
-        flesh.append(Flesh(start=here, start_radius=sheath, end=tip + 6 * direction, end_radius=min(sheath, 27.0) * 0.92))
+        pulp = 0.92 * min(sheath, 27.0)
+        flesh.append(Flesh(start=here, start_radius=sheath, end=tip + 6 * direction, end_radius=pulp))
         here = tip + 5 * direction
         angle += float(np.deg2rad(rng.normal(0.0, 3.0)))
     return bones, flesh

@@ -17,6 +17,7 @@ Values = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 _FADE_RADII: Final = 1.5  # over how many shaft radii the step of a fracture fades
+_BONE_UNIT: Final = 40.0  # pixels at the reference size whose attenuation is that of a limb's middle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ def project_flesh(parts: list[Flesh], size_px: tuple[int, int]) -> Values:
 
 
 def add_bone(total: Values, bone: Bone, texture: Values, fracture: Break | None = None) -> Values:
-    """Add the path length through one bone to `total` (H, W) in place, in units of the frame's reference bone.
+    """Add the path length through one bone to `total` (H, W) in place; 1 is the middle of a limb at the reference size.
 
     Args:
         total: Path lengths so far.
@@ -125,7 +126,8 @@ def add_bone(total: Values, bone: Bone, texture: Values, fracture: Break | None 
 def _displace(along: Values, across: Values, bone: Bone, fracture: Break) -> tuple[Values, Values]:
     """Return the far fragment's shifted coordinate and the share of attenuation left in the gap."""
     height, waves, phase = fracture.jag
-    jag = height * bone.radius * (np.sin(waves * across / bone.radius * 2 + phase) + 0.6 * np.sin(waves * across / bone.radius * 5))
+    turns = waves * across / bone.radius
+    jag = height * bone.radius * (np.sin(2 * turns + phase) + 0.6 * np.sin(5 * turns))
     beyond = along - fracture.along * bone.length - fracture.slope * across - jag
     fade = np.clip(1.0 - (beyond / (_FADE_RADII * bone.radius)) ** 2, 0.0, None) ** 2
     shifted = across - np.where(beyond > 0, fracture.step * bone.radius * fade, 0.0)
@@ -147,9 +149,6 @@ def _tube_path(along: Values, across: Values, bone: Bone, texture: Values) -> Va
     canal = 2 * np.sqrt(np.clip(inner**2 - across**2, 0.0, None))
     filling = 0.1 + 0.42 * spongy
     return bone.density * (whole - canal + canal * filling * (1.0 + texture)) / _BONE_UNIT
-
-
-_BONE_UNIT: Final = 40.0  # a path of 40 px at the reference size attenuates like the middle of a limb
 
 
 def _close(distance: Values, cap_px: float) -> Values:

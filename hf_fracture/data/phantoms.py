@@ -103,7 +103,12 @@ def draw_phantom(
 
 
 def write_phantom_dataset(
-    out_dir: Path, *, num: int, seed: int, size_px: tuple[int, int] = REFERENCE_SIZE_PX
+    out_dir: Path,
+    *,
+    num: int,
+    seed: int,
+    size_px: tuple[int, int] = REFERENCE_SIZE_PX,
+    close_up: bool = False,
 ) -> None:
     """Write films into class folders with a `metadata.csv`, the layout that the source `image_folder` reads.
 
@@ -115,6 +120,7 @@ def write_phantom_dataset(
         num: Number of films, at least 2.
         seed: Chooses the films; other seeds give other films.
         size_px: (width, height) of every film.
+        close_up: Draw close-ups, as in `draw_phantom`.
 
     Raises:
         UsageError: If `num` is below 2.
@@ -131,8 +137,13 @@ def write_phantom_dataset(
         rows = csv.writer(file)
         rows.writerow(["file_name", "label", "boxes", "body_part"])
         for index, film_seed in enumerate(film_seeds):
-            at_edge = index % 16 == 15
-            film = draw_phantom(int(film_seed), fractured=index % 2 == 1, size_px=size_px, fracture_at_edge=at_edge)
+            film = draw_phantom(
+                int(film_seed),
+                fractured=index % 2 == 1,
+                size_px=size_px,
+                fracture_at_edge=index % 16 == 15,
+                close_up=close_up,
+            )
             file_name = f"{LABEL_NAMES[film.label]}/phantom_{index:05d}.png"
             film.image.save(out_dir / file_name)
             rows.writerow([file_name, LABEL_NAMES[film.label], json.dumps(film.boxes), film.body_part])
@@ -143,7 +154,7 @@ def _check_request(seed: int, size_px: tuple[int, int]) -> None:
         raise UsageError(f"seed must be 0 or more, got {seed}. Choose another one.")
     width, height = size_px
     if min(size_px) < MIN_SIDE_PX:
-        raise UsageError(f"size_px must be at least {MIN_SIDE_PX} px a side, got {width} x {height}. Ask for a larger film.")
+        raise UsageError(f"size_px must be at least {MIN_SIDE_PX} px a side, got {width} x {height}. Ask for more.")
 
 
 def _choose_place(scene: Scene, rng: np.random.Generator) -> tuple[int, float]:
@@ -177,9 +188,7 @@ def _choose_border(size_px: tuple[int, int], rng: np.random.Generator) -> float:
     return border_px if rng.random() < 1 / 3 else 0.0
 
 
-def _place_break(
-    scene: Scene, fracture: Break, size_px: tuple[int, int], border_px: float, *, at_edge: bool
-) -> Scene:
+def _place_break(scene: Scene, fracture: Break, size_px: tuple[int, int], border_px: float, *, at_edge: bool) -> Scene:
     """Move the scene so that the place of the break lies well inside the frame, or at its edge."""
     bone = scene.bones[fracture.bone_index]
     share = fracture.along
@@ -228,7 +237,8 @@ def _draw_shading(size_px: tuple[int, int], rng: np.random.Generator) -> Values:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     tilt_x, tilt_y = rng.uniform(-0.08, 0.08, size=2)
     vignette = float(rng.uniform(0.0, 0.12))
-    return 1.0 + tilt_x * x + tilt_y * y - vignette * (x**2 + y**2) / 2
+    shading: Values = 1.0 + tilt_x * x + tilt_y * y - vignette * (x**2 + y**2) / 2
+    return shading
 
 
 def _draw_field(size_px: tuple[int, int], border_px: float, rng: np.random.Generator) -> Values:
@@ -241,7 +251,8 @@ def _draw_field(size_px: tuple[int, int], border_px: float, rng: np.random.Gener
     y, x = np.mgrid[0:height, 0:width].astype(float)
     x, y = x + tilts[0] * (y - height / 2), y + tilts[1] * (x - width / 2)
     inside = np.minimum.reduce([x - blades[0], width - 1 - blades[1] - x, y - blades[2], height - 1 - blades[3] - y])
-    return np.clip(inside / 2.0 + 0.5, 0.0, 1.0)
+    field: Values = np.clip(inside / 2.0 + 0.5, 0.0, 1.0)
+    return field
 
 
 def _draw_marks(flesh: Values, border_px: float, scale: float, rng: np.random.Generator) -> Values:

@@ -70,3 +70,38 @@ def real_data_dir() -> Path:
 def repository_dir() -> Path:
     """Return the root of the checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a complete model folder of an untrained ResNet at 64 px; copy it before you change it."""
+    import torch
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    from hf_fracture.config import FractureRecord, OperatingPoint, Triage
+    from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+    from hf_fracture.labels import ID2LABEL, LABEL2ID
+    from hf_fracture.models.checkpoint import save_model_folder
+
+    torch.manual_seed(0)
+    config = ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", id2label=ID2LABEL, label2id=LABEL2ID
+    )
+    thresholds = {"screening": 0.3, "balanced": 0.5, "rule_in": 0.7}
+    record = FractureRecord(
+        operating_points={
+            name: OperatingPoint(threshold=threshold, sensitivity=0.9, specificity=0.9)
+            for name, threshold in thresholds.items()
+        },
+        temperature=1.0,
+        triage=Triage(screening=0.3, rule_in=0.7),
+        trained_on=["phantoms"],
+        body_parts=["hand", "leg"],
+    )
+    return save_model_folder(
+        ResNetForImageClassification(config),
+        tmp_path_factory.mktemp("models") / "tiny",
+        preprocessing=Preprocessing(size_px=64, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        record=record,
+        run={"seed": 0},
+    )

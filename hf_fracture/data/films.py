@@ -1,6 +1,7 @@
 """Read films in parallel, once: each chunk that is done stays on disk until the dataset is finished.
 
-May depend on `radiographs`, `fingerprints`, `schema` and `errors`; `pyarrow` is imported when chunks are written or read.
+May depend on `radiographs`, `fingerprints`, `schema` and `errors`; `pyarrow` is imported when a chunk is written
+or read.
 """
 
 import hashlib
@@ -270,10 +271,6 @@ def _ignore_interrupt() -> None:
 
 
 def _chunk_schema(pa: Any) -> Any:
-    kinds = {int: pa.int64(), bool: pa.bool_(), bytes: pa.binary()}
-    return pa.schema(
-        [
-            (item.name, pa.binary() if item.name == "jpeg" else kinds.get(item.type, pa.string()))
-            for item in fields(Film)
-        ]
-    )
+    kinds = {"jpeg": pa.binary(), "thumbnail": pa.binary(), "has_colour": pa.bool_()}
+    kinds |= dict.fromkeys(("width", "height", "upright_width", "file_width", "file_height", "num_bytes"), pa.int64())
+    return pa.schema([(item.name, kinds.get(item.name, pa.string())) for item in fields(Film)])

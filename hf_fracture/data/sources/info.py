@@ -33,6 +33,7 @@ class SourceInfo:
         redistributable: True if the licence lets prepared films be published.
         modalities: What it holds.
         summary: One sentence.
+        has_both_classes: False if every film is fractured.
     """
 
     name: str
@@ -44,3 +45,4 @@ class SourceInfo:
     redistributable: bool
     modalities: tuple[str, ...]
     summary: str
+    has_both_classes: bool = True

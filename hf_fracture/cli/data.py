@@ -1,0 +1,119 @@
+"""`hf-fracture data list | prepare`: from downloads to datasets."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+EXIT_DONE = 0
+EXIT_SOME_FAILED = 1
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command and its actions."""
+    parser = subparsers.add_parser("data", help="List, download, prepare and audit datasets")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    actions.add_parser("list", help="show the datasets that can be prepared").set_defaults(act=_list)
+    _add_prepare(actions)
+
+
+def _add_prepare(actions: "argparse._SubParsersAction[Any]") -> None:
+    prepare = actions.add_parser("prepare", help="make a dataset of Parquet shards from a download")
+    prepare.add_argument("name", metavar="NAME", help="see hf-fracture data list")
+    prepare.add_argument("--source", type=Path, required=True, metavar="DIR", help="the download, unpacked")
+    prepare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    prepare.add_argument("--long-side-px", type=int, default=512, help="reduce larger films to this (default: 512)")
+    prepare.add_argument("--seed", type=int, default=0, help="seed of the clean split (default: 0)")
+    prepare.add_argument(
+        "--split",
+        choices=("clean", "published"),
+        default="clean",
+        help="clean: no copy crosses a split; published: as its authors split it, leaks included (default: clean)",
+    )
+    prepare.add_argument("--workers", type=int, default=None, help="processes that read films (default: every core)")
+    prepare.add_argument("--allow-incomplete", action="store_true", help="go on without absent or unlabelled images")
+    prepare.add_argument("--overwrite", action="store_true", help="replace an earlier prepared dataset")
+    prepare.set_defaults(act=_prepare)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen action and return the exit status."""
+    status: int = args.act(args)
+    return status
+
+
+def _list(_: argparse.Namespace) -> int:
+    from hf_fracture.data.sources import SOURCES
+
+    rows = [("name", "licence", "download", "what it holds")]
+    rows += [
+        (info.name, info.licence, f"{info.download.host} {info.download.handle}".strip(), info.summary)
+        for info in SOURCES.values()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)]
+        sys.stdout.write("  ".join([*cells, row[3]]) + "\n")
+    return EXIT_DONE
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    import json
+
+    from hf_fracture.data.prepare import ACCOUNT_NAME, PrepareOptions, prepare_dataset
+
+    options = PrepareOptions(
+        long_side_px=args.long_side_px,
+        seed=args.seed,
+        split_rule=args.split,
+        allow_incomplete=args.allow_incomplete,
+        num_workers=args.workers,
+    )
+    with _ProgressBars() as bars:
+        prepare_dataset(
+            args.name, args.source, args.out, options=options, overwrite=args.overwrite, report_progress=bars.report
+        )
+    account = json.loads((args.out / ACCOUNT_NAME).read_text(encoding="utf-8"))
+    return _report_outcome(args.out, account)
+
+
+def _report_outcome(out_dir: Path, account: dict[str, Any]) -> int:
+    files, splits = account["files"], account["splits"]
+    shares = ", ".join(f"{counts['films']:,} {split.replace('_', ' ')}" for split, counts in splits.items())
+    sys.stdout.write(f"{out_dir}\n")
+    sys.stderr.write(
+        f"{files['kept']:,} of {files['listed']:,} files kept ({shares}) in {account['copies']['groups']:,} groups; "
+        f"{len(account['opposite_labels'])} sets of copies with opposite labels.\n"
+    )
+    lost = [entry for entry in account["left_out"] if entry["reason"].startswith(("unreadable", "absent", "no label"))]
+    for entry in lost:
+        sys.stderr.write(f"{entry['source_path']}: {entry['reason']}\n")
+    sys.stderr.write(f"Next: hf-fracture train {out_dir} --backbone NAME --out DIR\n")
+    return EXIT_SOME_FAILED if lost else EXIT_DONE
+
+
+class _ProgressBars:
+    """One bar per stage on stderr; silent where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __enter__(self) -> "_ProgressBars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Move the bar of a stage; a new stage gets a new bar."""
+        if stage != self._stage:
+            from tqdm import tqdm
+
+            self._close()
+            self._stage, self._bar = stage, tqdm(total=total, desc=stage, unit="", file=sys.stderr, disable=None)
+        self._bar.update(done - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -29,7 +29,7 @@ class FilmDataset(Dataset[dict[str, Any]]):
         dilation_px: Margin by which masks grow.
     """
 
-    def __init__(self, rows: Any, *, size_px: int, dilation_px: int) -> None:  # noqa: ANN401 - datasets is untyped
+    def __init__(self, rows: Any, *, size_px: int, dilation_px: int) -> None:
         """Keep a view of the columns that training reads."""
         self._rows = rows.select_columns(["image", "label", "boxes", "polygons"])
         self.labels = np.asarray(rows["label"], dtype=np.intp)  # (N,)

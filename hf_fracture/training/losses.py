@@ -60,7 +60,7 @@ def build_film_loss(
     """
     weights = torch.tensor(class_weights, dtype=torch.float32)
 
-    def film_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:  # noqa: ANN401 - a ModelOutput or a dict
+    def film_loss(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         logits = outputs["logits"].float()
         loss = functional.cross_entropy(
             logits, labels, weight=weights.to(logits.device), reduction="sum", label_smoothing=label_smoothing

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalPrediction, get_last_checkpoint
+from transformers.trainer_utils import EvalPrediction
 
 from hf_fracture.config import RecipeConfig
 from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -30,6 +30,7 @@ from hf_fracture.training.losses import balanced_class_weights, build_film_loss
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+CHECKPOINT_FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
 
 
@@ -53,7 +54,7 @@ class TrainingResult:
 class StopAtNonFiniteLoss(TrainerCallback):
     """End the run, with the place, as soon as a logged loss is not a number."""
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: object) -> None:  # noqa: ANN401 - the callback's interface
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: object) -> None:
         """Raise if the loss just logged is not finite."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
@@ -123,16 +124,34 @@ def train_classifier(
 
 
 def find_checkpoint(checkpoint_dir: Path) -> str | None:
-    """Return the newest complete checkpoint of an interrupted run, or None."""
-    return get_last_checkpoint(str(checkpoint_dir)) if checkpoint_dir.is_dir() else None
+    """Return the newest complete checkpoint of an interrupted run, or None.
+
+    A checkpoint that was being written when the run was killed lacks a file and is passed over.
+    """
+    complete = [
+        folder
+        for folder in checkpoint_dir.glob("checkpoint-*")
+        if all(any(folder.glob(name)) for name in CHECKPOINT_FILES)
+    ]
+    newest = max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    return None if newest is None else str(newest)
 
 
 def describe_run(recipe: RecipeConfig, arguments: FractureTrainingArguments) -> dict[str, Any]:
     """Return the configuration of a run for `run.json`: the recipe, and the arguments that differ from upstream's."""
-    kept = (
-        "learning_rate weight_decay lr_scheduler_type warmup_steps per_device_train_batch_size num_train_epochs "
-        "gradient_accumulation_steps bf16 seed max_grad_norm optim"
-    ).split()
+    kept = [
+        "learning_rate",
+        "weight_decay",
+        "lr_scheduler_type",
+        "warmup_steps",
+        "per_device_train_batch_size",
+        "num_train_epochs",
+        "gradient_accumulation_steps",
+        "bf16",
+        "seed",
+        "max_grad_norm",
+        "optim",
+    ]
     return {"recipe": asdict(recipe), "training_arguments": {name: _plain(getattr(arguments, name)) for name in kept}}
 
 
@@ -163,7 +182,7 @@ def _build_model(recipe: RecipeConfig, labels: np.ndarray[Any, np.dtype[np.intp]
     )
 
 
-def _build_loss(recipe: RecipeConfig, model: nn.Module, films: FilmDataset, weights: tuple[float, float]) -> Any:  # noqa: ANN401 - the Trainer's own type is Callable
+def _build_loss(recipe: RecipeConfig, model: nn.Module, films: FilmDataset, weights: tuple[float, float]) -> Any:
     if not isinstance(model, EvidenceClassifier):
         return build_film_loss(class_weights=weights, label_smoothing=recipe.label_smoothing)
     return build_film_loss(

@@ -1,14 +1,17 @@
 """A prepared dataset of drawn films, and tiny models, for the tests of this room."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from hf_fracture.config import FractureRecord, OperatingPoint, Triage
 from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.data.schema import FEATURES
 from hf_fracture.data.transforms import Preprocessing
+from hf_fracture.evaluation.predictions import Predictions, build_predictions
 from hf_fracture.labels import ID2LABEL, LABEL2ID
 from hf_fracture.models.checkpoint import save_model_folder
 
@@ -101,3 +104,24 @@ def foreign_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_tiny_resnet(seed=1, id2label={0: "broken", 1: "normal"}).save_pretrained(folder)
     BitImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 48, "width": 48}).save_pretrained(folder)
     return folder
+
+
+def _draw_study(seed: int, *, num_groups: int = 90, prefix: str = "film") -> Predictions:
+    """Draw the answers of a fair classifier on groups of one to three films that resemble one another."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(num_groups), rng.integers(1, 4, num_groups))
+    y_true = np.where(rng.random(num_groups) < 0.35, 1, 0)[group]
+    score = 1.8 * y_true - 1.2 + rng.normal(size=num_groups)[group] + 0.5 * rng.normal(size=len(group))
+    return build_predictions(
+        ids=[f"{prefix} {k}" for k in range(len(group))],
+        group_ids=[f"{prefix} group {k}" for k in group],
+        y_true=y_true,
+        logit_difference=score,
+        subgroups={"body_part": rng.choice(["hand", "leg"], num_groups)[group].tolist()},
+    )
+
+
+@pytest.fixture
+def draw_study() -> Callable[..., Predictions]:
+    """Return a function that draws about 180 predictions of 90 groups from a seed."""
+    return _draw_study

@@ -1,0 +1,364 @@
+"""The evaluation of one model on one split, and the file `evaluation.json` from which cards and tables are rendered.
+
+May depend on every other module of this room except `plots`, `page` and `comparison`.
+
+Schema of `evaluation.json` (version 1). E stands for `{"value", "lower", "upper", "method"}`; `value` is null where a
+figure does not exist, the limits are null where no interval can be given (`method` is then `none`; see
+`bootstrap.Estimate`). Shares lie in [0, 1].
+
+- `schema_version`: 1.
+- `model`: `name`, `sha256` (of model.safetensors), `trained_on` (list, or null for a foreign model).
+- `dataset`: `name`, `revision`, `split`, `content_sha256` (films, labels, groups), `split_sha256` (films, splits).
+- `software`: version by package name; `python`.
+- `bootstrap`: `num_resamples`, `confidence_level`, `seed`, `unit` (`group_id`).
+- `cohort`: `num_films`, `num_groups`, `num_fractured`, `prevalence`.
+- `metrics`: `auroc`, `average_precision`, `log_loss`, `brier_score`, each E.
+- `operating_points`: `chosen_on` (in words) and `points`: by name (`screening`, `balanced`, `rule_in`) `threshold`,
+  `chosen_sensitivity` and `chosen_specificity` (what the point achieved where it was chosen), `confusion`
+  (`true_positives`, `false_positives`, `false_negatives`, `true_negatives`), `metrics` (`sensitivity`, `specificity`,
+  `ppv`, `npv`, `f1`, `balanced_accuracy`, `mcc`, `kappa`, `accuracy`, each E), `predictive_values` (list of
+  `prevalence`, `ppv` E, `npv` E). All figures of one point are at its one threshold.
+- `calibration`: `temperature`, `in_model` (true if the model's probabilities are those of `after`), `num_bins`,
+  `before` and `after`: `brier_score`, `log_loss`, `expected_calibration_error`, `slope` E, `intercept` E, `bins` (list
+  of `num_films`, `mean_probability`, `fractured_fraction`).
+- `selective`: `screening`, `rule_in` (limits), `metrics` (`coverage`, `error_among_decided`, `missed_among_cleared`,
+  `false_alarms_among_called`, `sensitivity_among_decided`, `specificity_among_decided`, each E), `risk_coverage_area`,
+  `risk_at_coverage` (list of `coverage`, `risk`, at the nearest coverage that the films allow).
+- `subgroups`: `operating_point`, `min_films_per_class`, `rows`: list of `column`, `value`, `num_films`, `num_groups`,
+  `num_fractured`, `too_few`, and `auroc`, `sensitivity`, `specificity` (each E, or null where there are too few).
+"""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from hf_fracture.config import FractureRecord
+from hf_fracture.errors import EvaluationError
+from hf_fracture.evaluation.bootstrap import Estimate
+from hf_fracture.evaluation.calibration import (
+    NUM_BINS,
+    CalibrationBin,
+    calibration_bins,
+    calibration_intercept,
+    calibration_slope,
+    expected_calibration_error,
+    fit_temperature,
+    probability_of,
+)
+from hf_fracture.evaluation.figures import (
+    SUBGROUP_POINT,
+    Decisions,
+    FigureTable,
+    Resampling,
+    measure_figures,
+    prevalence_key,
+)
+from hf_fracture.evaluation.inputs import Floats
+from hf_fracture.evaluation.metrics import PREVALENCES, brier_score, count_confusion, log_loss
+from hf_fracture.evaluation.predictions import Predictions
+from hf_fracture.evaluation.selective import risk_coverage_curve
+from hf_fracture.evaluation.subgroups import MIN_FILMS_PER_CLASS, Subgroup, find_subgroups
+from hf_fracture.evaluation.thresholds import choose_operating_points, choose_triage
+from hf_fracture.labels import OPERATING_POINT_NAMES
+from hf_fracture.models.checkpoint import write_json
+
+SCHEMA_VERSION: Final = 1
+FILE_NAME: Final = "evaluation.json"
+POINT_FIGURES: Final[tuple[str, ...]] = (
+    *("sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy", "mcc", "kappa", "accuracy"),
+)
+COVERAGES: Final[tuple[float, ...]] = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+_PACKAGES: Final[tuple[str, ...]] = (
+    "hf-fracture",
+    "torch",
+    "transformers",
+    "datasets",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What was measured on what.
+
+    Attributes:
+        model: The section `model` of the schema.
+        dataset: The section `dataset` of the schema.
+    """
+
+    model: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationFigures:
+    """How well one set of probabilities means what it says.
+
+    Attributes:
+        y_prob: (N,) the probabilities, for the reliability diagram.
+        brier_score: In [0, 1].
+        log_loss: In nats.
+        expected_calibration_error: Over 15 bins of equal mass, in [0, 1].
+        slope: 1 is right.
+        intercept: 0 is right.
+        bins: The bins of the error.
+    """
+
+    y_prob: Floats
+    brier_score: float
+    log_loss: float
+    expected_calibration_error: float
+    slope: Estimate
+    intercept: Estimate
+    bins: list[CalibrationBin]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section of the schema."""
+        return {name: value for name, value in asdict(self).items() if name != "y_prob"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """Everything measured of one model on one split.
+
+    Attributes:
+        predictions: The films it was measured on.
+        provenance: What was measured on what.
+        resampling: How intervals were obtained.
+        decisions: Operating points and limits, and where they were chosen.
+        figures: Every figure with its interval, and the bands of the curves.
+        temperature: By which the logits are divided after calibration.
+        temperature_in_model: True if the model's own probabilities are the calibrated ones.
+        before: Calibration without the temperature.
+        after: Calibration with it.
+        subgroups: The parts that were looked at, those with too few films included.
+    """
+
+    predictions: Predictions
+    provenance: Provenance
+    resampling: Resampling
+    decisions: Decisions
+    figures: FigureTable
+    temperature: float
+    temperature_in_model: bool
+    before: CalibrationFigures
+    after: CalibrationFigures
+    subgroups: list[Subgroup]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `evaluation.json`; see the module's docstring."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "model": dict(self.provenance.model),
+            "dataset": dict(self.provenance.dataset),
+            "software": read_versions(),
+            "bootstrap": {**asdict(self.resampling), "unit": "group_id"},
+            "cohort": _describe_cohort(self.predictions),
+            "metrics": {
+                name: self.figures[name].to_dict() for name in ("auroc", "average_precision", "log_loss", "brier_score")
+            },
+            "operating_points": {
+                "chosen_on": self.decisions.chosen_on,
+                "points": {name: self._describe_point(name) for name in self.decisions.points},
+            },
+            "calibration": {
+                "temperature": self.temperature,
+                "in_model": self.temperature_in_model,
+                "num_bins": NUM_BINS,
+                "before": self.before.to_dict(),
+                "after": self.after.to_dict(),
+            },
+            "selective": self._describe_selective(),
+            "subgroups": {
+                "operating_point": SUBGROUP_POINT,
+                "min_films_per_class": MIN_FILMS_PER_CLASS,
+                "rows": [self._describe_subgroup(subgroup) for subgroup in self.subgroups],
+            },
+        }
+
+    def _describe_point(self, name: str) -> dict[str, Any]:
+        point = self.decisions.points[name]
+        counts = count_confusion(self.predictions.y_true, self.predictions.y_prob, threshold=point.threshold)
+        return {
+            "threshold": point.threshold,
+            "chosen_sensitivity": point.sensitivity,
+            "chosen_specificity": point.specificity,
+            "confusion": counts.to_dict(),
+            "metrics": {figure: self.figures[f"{name}/{figure}"].to_dict() for figure in POINT_FIGURES},
+            "predictive_values": [
+                {
+                    "prevalence": prevalence,
+                    "ppv": self.figures[f"{name}/{prevalence_key('ppv', prevalence)}"].to_dict(),
+                    "npv": self.figures[f"{name}/{prevalence_key('npv', prevalence)}"].to_dict(),
+                }
+                for prevalence in PREVALENCES
+            ],
+        }
+
+    def _describe_selective(self) -> dict[str, Any]:
+        threshold = self.decisions.points[SUBGROUP_POINT].threshold
+        curve = risk_coverage_curve(self.predictions.y_true, self.predictions.y_prob, threshold=threshold)
+        nearest = [int(np.abs(curve.coverage - coverage).argmin()) for coverage in COVERAGES]
+        return {
+            "screening": self.decisions.triage.screening,
+            "rule_in": self.decisions.triage.rule_in,
+            "metrics": {name: figure.to_dict() for name, figure in self.figures.section("selective").items()},
+            "risk_coverage_area": curve.area,
+            "risk_at_coverage": [
+                {"coverage": float(curve.coverage[index]), "risk": float(curve.risk[index])} for index in nearest
+            ],
+        }
+
+    def _describe_subgroup(self, subgroup: Subgroup) -> dict[str, Any]:
+        figures = ("auroc", "sensitivity", "specificity")
+        return {
+            "column": subgroup.column,
+            "value": subgroup.value,
+            "num_films": len(subgroup.indices),
+            "num_groups": subgroup.num_groups,
+            "num_fractured": subgroup.num_fractured,
+            "too_few": subgroup.is_too_few,
+            **{
+                name: None if subgroup.is_too_few else self.figures[f"{subgroup.name}/{name}"].to_dict()
+                for name in figures
+            },
+        }
+
+
+def evaluate_predictions(
+    validation: Predictions | None,
+    test: Predictions,
+    *,
+    record: FractureRecord | None,
+    provenance: Provenance,
+    resampling: Resampling | None = None,
+) -> EvaluationReport:
+    """Measure a model's answers on one split, with everything that was to be chosen chosen elsewhere.
+
+    A model of this package brings its temperature and operating points in its record. For any other, the temperature
+    and the operating points are taken from `validation`; its probabilities stay as they are, and calibration after the
+    temperature is stated beside them.
+
+    Args:
+        validation: Answers on films of the same kind on which a foreign model may be tuned; None if there is a record.
+        test: Answers on the films that are measured.
+        record: What the model carries, or None for a foreign model.
+        provenance: What is measured on what.
+        resampling: How intervals are obtained; None takes the defaults.
+
+    Raises:
+        EvaluationError: If a foreign model comes without validation films, or both splits share a film or group.
+    """
+    if validation is not None:
+        check_separate(validation, test)
+    decisions, temperature = _choose(validation, record)
+    raw = test.logit_difference if record is None else test.logit_difference * temperature
+    subgroups = find_subgroups(test)
+    return EvaluationReport(
+        predictions=test,
+        provenance=provenance,
+        resampling=resampling or Resampling(),
+        decisions=decisions,
+        figures=measure_figures(test, decisions, subgroups=subgroups, resampling=resampling),
+        temperature=temperature,
+        temperature_in_model=record is not None,
+        before=measure_calibration(test, raw),
+        after=measure_calibration(test, raw / temperature),
+        subgroups=subgroups,
+    )
+
+
+def measure_calibration(predictions: Predictions, logit_difference: Floats) -> CalibrationFigures:
+    """Measure the calibration that given logits would have on the films of `predictions`.
+
+    Args:
+        predictions: Labels and groups.
+        logit_difference: (N,) logits of the same films, with or without a temperature.
+    """
+    y_true, prob = predictions.y_true, probability_of(logit_difference)
+    return CalibrationFigures(
+        y_prob=prob,
+        brier_score=brier_score(y_true, prob),
+        log_loss=log_loss(y_true, prob),
+        expected_calibration_error=expected_calibration_error(y_true, prob),
+        slope=calibration_slope(logit_difference, y_true, predictions.group_ids),
+        intercept=calibration_intercept(logit_difference, y_true, predictions.group_ids),
+        bins=calibration_bins(y_true, prob),
+    )
+
+
+def check_separate(validation: Predictions, test: Predictions) -> None:
+    """Refuse to measure on films, or groups of films, on which something was chosen.
+
+    Raises:
+        EvaluationError: Naming how many are shared, and one of them.
+    """
+    for kind, chosen, measured in (
+        ("film(s)", validation.ids, test.ids),
+        ("group(s)", validation.group_ids, test.group_ids),
+    ):
+        shared = np.intersect1d(chosen, measured)
+        if len(shared):
+            raise EvaluationError(
+                f"Thresholds must be chosen on other films than those that are measured, but {len(shared)} {kind} "
+                f"occur in both, such as '{shared[0]}'. Name another split with --validation-split."
+            )
+
+
+def write_evaluation(report: EvaluationReport, path: Path) -> None:
+    """Write `evaluation.json` under a temporary name, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, report.to_dict())
+
+
+def read_versions() -> dict[str, str]:
+    """Return the versions of the packages that a figure can depend on; those not installed are left out."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _choose(validation: Predictions | None, record: FractureRecord | None) -> tuple[Decisions, float]:
+    if record is not None:
+        _check_points(record)
+        source = ", ".join(record.trained_on) or "not recorded"
+        chosen_on = f"the validation split of the model's training data ({source})"
+        return Decisions(points=record.operating_points, triage=record.triage, chosen_on=chosen_on), record.temperature
+    if validation is None:
+        raise EvaluationError(
+            "A model without operating points of its own needs a validation split on which they can be chosen, got "
+            "none. Name one with --validation-split."
+        )
+    points = choose_operating_points(validation.y_true, validation.y_prob)
+    decisions = Decisions(points=points, triage=choose_triage(points), chosen_on="the validation split of this dataset")
+    return decisions, fit_temperature(validation.logit_difference, validation.y_true)
+
+
+def _check_points(record: FractureRecord) -> None:
+    missing = [name for name in OPERATING_POINT_NAMES if name not in record.operating_points]
+    if missing:
+        raise EvaluationError(
+            f"The model's record must hold the operating points {', '.join(OPERATING_POINT_NAMES)}, got no "
+            f"{', '.join(missing)}. Save the model again with hf-fracture train."
+        )
+
+
+def _describe_cohort(predictions: Predictions) -> dict[str, Any]:
+    return {
+        "num_films": len(predictions),
+        "num_groups": len(np.unique(predictions.group_ids)),
+        "num_fractured": int(predictions.y_true.sum()),
+        "prevalence": float(predictions.y_true.mean()),
+    }

@@ -1,0 +1,319 @@
+"""The model card, rendered from the files that a model's own measurements wrote; no figure in it is typed.
+
+Reads `config.json`, `preprocessor_config.json` and, where they exist, `run.json`, `evaluation.json`,
+`attribution.json`, `gate.json` and `export.json`; a file that does not exist makes its section say so. May depend on
+every room below `hub`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from hf_fracture.config import FractureRecord
+from hf_fracture.data.sources import SOURCES
+from hf_fracture.errors import ModelFolderError, OutputExistsError
+from hf_fracture.evaluation.artifacts import write_text
+from hf_fracture.evaluation.measured_model import hash_weights
+from hf_fracture.evaluation.report import FILE_NAME as EVALUATION_NAME
+from hf_fracture.evaluation.report import SCHEMA_VERSION
+from hf_fracture.hub import results
+from hf_fracture.hub.markdown import flatten, format_number, is_estimate, render_table, replace_section
+from hf_fracture.models.backbones import BACKBONES
+from hf_fracture.models.checkpoint import read_json, read_preprocessing, read_record
+
+CARD_NAME: Final = "README.md"
+_TAGS: Final = ("fracture", "radiograph", "x-ray", "medical-imaging", "hf-fracture")
+_METRIC_TYPES: Final[dict[str, str]] = {"auroc": "roc_auc", "average_precision": "average_precision"}
+
+
+def render_card(model_dir: Path) -> str:
+    """Render the card of a model folder.
+
+    Args:
+        model_dir: A folder written by `hf-fracture train`, with whatever was measured since.
+
+    Returns:
+        Markdown with YAML front matter, ending in a line break.
+
+    Raises:
+        MissingInputError: If `config.json` or `preprocessor_config.json` does not exist.
+        ModelFolderError: If the model carries no record, or a measurement belongs to other weights, other thresholds or
+            another schema.
+    """
+    record = read_record(model_dir)
+    if record is None:
+        raise ModelFolderError(
+            f"Expected config.json of '{model_dir}' to hold the key 'fracture', found none. Cards are rendered for "
+            "models of hf-fracture train."
+        )
+    evaluation = _read_evaluation(model_dir, record)
+    run = _read_optional(model_dir, "run.json")
+    sections = [
+        ("", _render_introduction(model_dir, record)),
+        ("Use", _USE),
+        ("Results", _render_measured(evaluation, results.describe_cohort, results.render_headline)),
+        ("Operating points", _render_measured(evaluation, results.render_operating_points)),
+        ("Calibration", _render_measured(evaluation, results.render_calibration)),
+        ("Three-way answer", _render_measured(evaluation, results.render_selective)),
+        ("Parts of the films", _render_measured(evaluation, results.render_subgroups)),
+        ("Heatmaps", _render_attribution(_read_optional(model_dir, "attribution.json"))),
+        ("Input gate", _render_leaves(_read_optional(model_dir, "gate.json"))),
+        ("Exports", _render_leaves(_read_optional(model_dir, "export.json"))),
+        ("Training", _render_training(run)),
+        ("Intended use and limits", _render_limits(record)),
+        ("Data and citation", _render_sources(record)),
+        ("Provenance of the figures", _render_provenance(evaluation)),
+    ]
+    body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections)
+    return f"---\n{_render_front_matter(model_dir, record, evaluation, run)}---\n\n{body}\n"
+
+
+def write_card(model_dir: Path, *, overwrite: bool = False) -> Path:
+    """Write the card as `README.md` of the model folder.
+
+    Raises:
+        OutputExistsError: If another card is there and `overwrite` is false.
+    """
+    card, path = render_card(model_dir), model_dir / CARD_NAME
+    if path.is_file() and not overwrite and path.read_text(encoding="utf-8") != card:
+        raise OutputExistsError(f"'{path}' exists and reads differently. Pass --overwrite to replace it.")
+    write_text(path, card)
+    return path
+
+
+def render_readme(readme: str, evaluation: Mapping[str, Any] | None, inflation: Mapping[str, Any] | None) -> str:
+    """Render the two generated sections of a README again.
+
+    Args:
+        readme: Document with the sections `results` and `inflation` between markers.
+        evaluation: Content of the shipped model's `evaluation.json`; None if it was not measured.
+        inflation: Content of `scripts/results/inflation.json`; None if it was not measured.
+
+    Raises:
+        UsageError: If a pair of markers is missing.
+    """
+    summary = results.render_summary(evaluation) if evaluation else "Not measured yet."
+    table = results.render_inflation(inflation) if inflation else "Not measured yet."
+    return replace_section(replace_section(readme, "results", summary), "inflation", table)
+
+
+def _read_optional(model_dir: Path, name: str) -> dict[str, Any] | None:
+    path = model_dir / name
+    return read_json(path) if path.is_file() else None
+
+
+def _read_evaluation(model_dir: Path, record: FractureRecord) -> dict[str, Any] | None:
+    """Read `evaluation.json`, and refuse it where it does not describe this folder."""
+    evaluation = _read_optional(model_dir, EVALUATION_NAME)
+    if evaluation is None:
+        return None
+    remedy = f"Run hf-fracture evaluate again to write {EVALUATION_NAME}."
+    if evaluation.get("schema_version") != SCHEMA_VERSION:
+        raise ModelFolderError(
+            f"Expected {EVALUATION_NAME} of schema {SCHEMA_VERSION}, got {evaluation.get('schema_version')}. {remedy}"
+        )
+    measured, present = evaluation["model"]["sha256"], hash_weights(model_dir)
+    if measured != present:
+        raise ModelFolderError(
+            f"Expected {EVALUATION_NAME} to measure the weights in '{model_dir}' (sha256 {present[:12]}), but it "
+            f"measured others ({str(measured)[:12]}). {remedy}"
+        )
+    thresholds = {name: point["threshold"] for name, point in evaluation["operating_points"]["points"].items()}
+    if thresholds != {name: point.threshold for name, point in record.operating_points.items()}:
+        raise ModelFolderError(
+            f"Expected {EVALUATION_NAME} to be measured at the operating points of config.json, got {thresholds}. "
+            f"{remedy}"
+        )
+    return evaluation
+
+
+def _render_front_matter(
+    model_dir: Path, record: FractureRecord, evaluation: Mapping[str, Any] | None, run: Mapping[str, Any] | None
+) -> str:
+    """Render the YAML that the Hub reads, with `model-index` where there is an evaluation."""
+    from huggingface_hub import ModelCardData
+
+    backbone = _find_backbone(run)
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        license=_find_licence(record),
+        base_model=backbone if backbone and backbone.count("/") == 1 else None,
+        datasets=record.trained_on or None,
+        metrics=list(_METRIC_TYPES.values()) if evaluation else None,
+        model_name=_name_model(model_dir),
+        tags=list(_TAGS),
+        eval_results=_list_eval_results(evaluation) if evaluation else None,
+    )
+    return str(data.to_yaml()).rstrip("\n") + "\n"
+
+
+def _list_eval_results(evaluation: Mapping[str, Any]) -> list[Any]:
+    """Return the published figures as `huggingface_hub.EvalResult`, each with its interval."""
+    from huggingface_hub import EvalResult
+
+    dataset, confidence = evaluation["dataset"], evaluation["bootstrap"]["confidence_level"]
+
+    def build(metric_type: str, name: str, figure: Mapping[str, Any], **settings: Any) -> Any:
+        interval = {"lower": figure["lower"], "upper": figure["upper"], "confidence_level": confidence}
+        return EvalResult(
+            task_type="image-classification",
+            dataset_type=str(dataset["name"]),
+            dataset_name=_title_dataset(dataset["name"]),
+            dataset_split=dataset["split"],
+            dataset_revision=dataset["revision"],
+            metric_type=metric_type,
+            metric_name=name,
+            metric_value=figure["value"],
+            metric_args={**settings, **interval},
+        )
+
+    figures = [
+        build(metric_type, name.replace("_", " "), evaluation["metrics"][name])
+        for name, metric_type in _METRIC_TYPES.items()
+    ]
+    for name, point in evaluation["operating_points"]["points"].items():
+        for metric_type, figure in (("recall", "sensitivity"), ("specificity", "specificity")):
+            title = f"{figure} at {name.replace('_', '-')}"
+            figures.append(build(metric_type, title, point["metrics"][figure], threshold=point["threshold"]))
+    return figures
+
+
+def _render_introduction(model_dir: Path, record: FractureRecord) -> str:
+    side = read_preprocessing(model_dir).size_px
+    architecture = ", ".join(read_json(model_dir / "config.json").get("architectures", [])) or "An image classifier"
+    sources = ", ".join(_title_dataset(name) for name in record.trained_on) or "films of a source that is not recorded"
+    return (
+        f"# {_name_model(model_dir)}\n\n"
+        f"`{architecture}` that says how probable a fracture is on a radiograph ({record.modality}), trained on "
+        f"{sources} with films letterboxed to {side} x {side} px. Its probabilities are calibrated.\n\n"
+        "**For research and teaching. Not a medical device; no one may be diagnosed or treated on its answer.**"
+    )
+
+
+def _render_measured(evaluation: Mapping[str, Any] | None, *renderers: Callable[[Mapping[str, Any]], str]) -> str:
+    """Render sections of `evaluation.json`, or say that there is none."""
+    if evaluation is None:
+        return f"Not measured yet; `hf-fracture evaluate` writes {EVALUATION_NAME}."
+    try:
+        return "\n\n".join(render(evaluation) for render in renderers)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ModelFolderError(
+            f"Expected {EVALUATION_NAME} to follow schema {SCHEMA_VERSION}, but {error!r}. Run hf-fracture evaluate "
+            "again."
+        ) from error
+
+
+def _render_attribution(attribution: Mapping[str, Any] | None) -> str:
+    """Render how often each map coincides with the marked fracture, beside the baselines.
+
+    `methods` and `baselines` map names to figures; only figures with an interval are shown, under the file's own names.
+    """
+    explanation = "A heatmap shows what moved the answer; how often that is the fracture has to be measured."
+    if attribution is None:
+        return f"{explanation} Not measured yet for this model."
+    rows = {**attribution.get("methods", {}), **attribution.get("baselines", {})}
+    figures = list(dict.fromkeys(key for row in rows.values() for key, value in row.items() if is_estimate(value)))
+    if not figures:
+        return f"{explanation} Not measured yet for this model."
+    table = render_table(
+        ["map", *(name.replace("_", " ") for name in figures)],
+        [
+            [name, *(flatten({key: row[key]})[0][1] if key in row else "" for key in figures)]
+            for name, row in rows.items()
+        ],
+    )
+    facts = {key: value for key, value in attribution.items() if key not in ("methods", "baselines")}
+    described = "; ".join(f"{name} {value}" for name, value in flatten(facts))
+    return "\n\n".join(part for part in (explanation, described and f"Measured: {described}.", table) if part)
+
+
+def _render_leaves(content: Mapping[str, Any] | None) -> str:
+    return "Not measured yet for this model." if not content else render_table(["what", "value"], flatten(content))
+
+
+def _render_training(run: Mapping[str, Any] | None) -> str:
+    """Render what `run.json` says, without the log of the epochs."""
+    if run is None:
+        return "Not recorded."
+    facts = {key: value for key, value in run.items() if key != "epochs"}
+    backbone = _find_backbone(run)
+    if backbone is not None:
+        facts["recipe"] = {**run["recipe"], "backbone": backbone}
+    return render_table(["setting", "value"], flatten(facts))
+
+
+def _render_limits(record: FractureRecord) -> str:
+    parts = ", ".join(record.body_parts) or "not recorded"
+    views = ", ".join(record.views) or "not recorded"
+    screening, rule_in = (
+        format_number(value, decimals=4) for value in (record.triage.screening, record.triage.rule_in)
+    )
+    return (
+        f"- For research on fracture classifiers and for teaching, on single films of modality {record.modality}.\n"
+        f"- Body parts in training: {parts}. Views: {views}. Anything else is untested.\n"
+        f"- The answer depends on the thresholds {screening} and {rule_in}, chosen on validation films of the training "
+        "data; at another prevalence or another clinic they have to be chosen again.\n"
+        "- It knows nothing but fractured and not fractured: no other finding, no history, no second view.\n"
+        "- A high figure on one public dataset is no evidence of clinical benefit."
+    )
+
+
+def _render_sources(record: FractureRecord) -> str:
+    known = [SOURCES[name] for name in record.trained_on if name in SOURCES]
+    lines = [f"- {source.title} ({source.licence}): {source.citation}" for source in known]
+    lines += [f"- {name}" for name in record.trained_on if name not in SOURCES]
+    return "\n".join(lines) or "Not recorded."
+
+
+def _render_provenance(evaluation: Mapping[str, Any] | None) -> str:
+    if evaluation is None:
+        return f"Not measured yet; `hf-fracture evaluate` writes {EVALUATION_NAME}."
+    parts = ("model", "dataset", "software", "bootstrap")
+    return render_table(["what", "value"], [leaf for part in parts for leaf in flatten(evaluation[part], f"{part}: ")])
+
+
+def _find_licence(record: FractureRecord) -> str | None:
+    """Return the licence of the weights, or None where a source does not allow passing films on.
+
+    Weights that were trained on nothing but redistributable sources carry the package's own licence.
+    """
+    sources = [SOURCES.get(name) for name in record.trained_on]
+    is_open = bool(sources) and all(source is not None and source.redistributable for source in sources)
+    return "apache-2.0" if is_open else None
+
+
+def _find_backbone(run: Mapping[str, Any] | None) -> str | None:
+    """Return the Hub id, or the name of the folder, that training started from."""
+    backbone = str((run or {}).get("recipe", {}).get("backbone") or "")
+    if backbone in BACKBONES:
+        return BACKBONES[backbone].hub_id
+    is_hub_id = backbone.count("/") == 1 and not backbone.startswith((".", "/", "~"))
+    return (backbone if is_hub_id else Path(backbone).name) or None
+
+
+def _name_model(model_dir: Path) -> str:
+    model_type = read_json(model_dir / "config.json").get("model_type", "model")
+    return f"hf-fracture-{model_type}-{read_preprocessing(model_dir).size_px}px"
+
+
+def _title_dataset(name: str) -> str:
+    return SOURCES[name].title if name in SOURCES else str(name)
+
+
+_USE: Final = """\
+```python
+from transformers import pipeline
+
+answers = pipeline("image-classification", model=MODEL)("wrist.png")  # calibrated probabilities; no code of ours
+```
+
+```python
+from hf_fracture import FractureClassifier
+
+classifier = FractureClassifier.from_pretrained(MODEL)
+finding = classifier.predict("wrist.png")  # also decides, refuses what is no radiograph, and reads 16-bit files rightly
+attribution = classifier.explain("wrist.png", method="grad_cam")
+```
+
+`MODEL` is this repository's id or a folder."""

@@ -1,0 +1,187 @@
+"""Tables of measured figures, from the content of `evaluation.json` and `inflation.json` and from nothing else.
+
+The schema of the first is in `evaluation.report`. The second holds `dataset` and `rows`, each with `protocol` (in
+words), `num_films`, `num_copied` (test films of which a copy is among the training films), `auroc` and `accuracy` (each
+a figure with its interval). May depend on `markdown` and `errors`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hf_fracture.hub.markdown import format_estimate, format_number, render_table
+
+_POINT_TITLES: Final[dict[str, str]] = {
+    "screening": "screening (sensitivity >= 0.95 on validation)",
+    "balanced": "balanced (largest sum of both on validation)",
+    "rule_in": "rule-in (specificity >= 0.95 on validation)",
+}
+_HEADLINE: Final[tuple[tuple[str, str], ...]] = (
+    ("auroc", "AUROC"),
+    ("average_precision", "average precision"),
+    ("brier_score", "Brier score"),
+    ("log_loss", "log loss"),
+)
+_SELECTIVE: Final[tuple[tuple[str, str], ...]] = (
+    ("coverage", "decided, share of all films"),
+    ("error_among_decided", "wrong, share of the decided"),
+    ("missed_among_cleared", "fractured, share of those called no fracture"),
+    ("false_alarms_among_called", "not fractured, share of those called fracture"),
+)
+
+
+def render_summary(evaluation: Mapping[str, Any]) -> str:
+    """Render what the README shows: on what it was measured, ranking, and the operating points."""
+    points = evaluation["operating_points"]["points"]
+    return "\n\n".join(
+        [
+            describe_cohort(evaluation),
+            render_table(
+                ["figure", "value (95 % interval)"],
+                [[title, format_estimate(evaluation["metrics"][name])] for name, title in _HEADLINE[:2]],
+            ),
+            render_table(
+                ["operating point", "sensitivity", "specificity"],
+                [
+                    [_POINT_TITLES.get(name, name), *_format_metrics(point, "sensitivity", "specificity")]
+                    for name, point in points.items()
+                ],
+            ),
+        ]
+    )
+
+
+def describe_cohort(evaluation: Mapping[str, Any]) -> str:
+    """Say in a sentence what was measured on, and how intervals were obtained."""
+    cohort, dataset, bootstrap = evaluation["cohort"], evaluation["dataset"], evaluation["bootstrap"]
+    return (
+        f"Measured on the {dataset['split']} split of {dataset['name']}: {cohort['num_films']} films in "
+        f"{cohort['num_groups']} groups, {cohort['num_fractured']} of them fractured (prevalence "
+        f"{format_number(cohort['prevalence'])}). Intervals: {bootstrap['num_resamples']:,} resamples of groups."
+    )
+
+
+def render_headline(evaluation: Mapping[str, Any]) -> str:
+    """Render ranking and probability error."""
+    rows = [[title, format_estimate(evaluation["metrics"][name])] for name, title in _HEADLINE]
+    return render_table(["figure", "value (95 % interval)"], rows)
+
+
+def render_operating_points(evaluation: Mapping[str, Any]) -> str:
+    """Render every figure of every operating point, its counts, and predictive values at other prevalences."""
+    section = evaluation["operating_points"]
+    points = section["points"]
+    figures = list(next(iter(points.values()))["metrics"])
+    table = render_table(
+        ["", *(name.replace("_", "-") for name in points)],
+        [
+            ["threshold", *(format_number(point["threshold"], decimals=4) for point in points.values())],
+            *(
+                [_name_figure(name), *(_format_metrics(point, name)[0] for point in points.values())]
+                for name in figures
+            ),
+            *(
+                [name.replace("_", " "), *(str(point["confusion"][name]) for point in points.values())]
+                for name in next(iter(points.values()))["confusion"]
+            ),
+        ],
+    )
+    values = render_table(
+        ["prevalence", *(f"{name.replace('_', '-')} {figure}" for name in points for figure in ("PPV", "NPV"))],
+        [
+            [
+                format_number(row["prevalence"], decimals=2),
+                *(
+                    format_estimate(point["predictive_values"][index][figure])
+                    for point in points.values()
+                    for figure in ("ppv", "npv")
+                ),
+            ]
+            for index, row in enumerate(next(iter(points.values()))["predictive_values"])
+        ],
+    )
+    return (
+        f"Thresholds were chosen on {section['chosen_on']}; all figures of a column are at its one threshold.\n\n"
+        f"{table}\n\nPredictive values, restated for other shares of fractured films:\n\n{values}"
+    )
+
+
+def render_calibration(evaluation: Mapping[str, Any]) -> str:
+    """Render calibration without and with the temperature."""
+    section = evaluation["calibration"]
+    before, after = section["before"], section["after"]
+    rows = [
+        [title, format_number(before[name]), format_number(after[name])]
+        for name, title in (
+            ("brier_score", "Brier score"),
+            ("log_loss", "log loss"),
+            ("expected_calibration_error", f"expected calibration error ({section['num_bins']} bins of equal mass)"),
+        )
+    ]
+    rows += [
+        [title, format_estimate(before[name]), format_estimate(after[name])]
+        for name, title in (("slope", "slope (1 is right)"), ("intercept", "intercept (0 is right)"))
+    ]
+    place = "is part of the weights" if section["in_model"] else "is not part of the weights"
+    return f"The temperature {format_number(section['temperature'])} {place}.\n\n" + render_table(
+        ["figure", "without temperature", "with temperature"], rows
+    )
+
+
+def render_selective(evaluation: Mapping[str, Any]) -> str:
+    """Render the three-way rule and what it achieves."""
+    section = evaluation["selective"]
+    low, high = (format_number(section[name], decimals=4) for name in ("screening", "rule_in"))
+    rows = [[title, format_estimate(section["metrics"][name])] for name, title in _SELECTIVE]
+    return (
+        f"Below a probability of {low} the answer is `no fracture`, at or above {high} it is `fracture`, between them "
+        f"`uncertain`.\n\n" + render_table(["figure", "value (95 % interval)"], rows)
+    )
+
+
+def render_subgroups(evaluation: Mapping[str, Any]) -> str:
+    """Render the figures of parts of the films; parts with too few films say so."""
+    section = evaluation["subgroups"]
+    if not section["rows"]:
+        return "The films carry nothing by which they could be divided."
+    rows = [
+        [
+            f"{row['column'].replace('_', ' ')}: {row['value']}",
+            str(row["num_films"]),
+            str(row["num_fractured"]),
+            *(
+                "too few" if row["too_few"] else format_estimate(row[name])
+                for name in ("auroc", "sensitivity", "specificity")
+            ),
+        ]
+        for row in section["rows"]
+    ]
+    return (
+        f"Sensitivity and specificity at the operating point `{section['operating_point']}`; parts with fewer than "
+        f"{section['min_films_per_class']} films of either class get no figures.\n\n"
+        + render_table(["part", "films", "fractured", "AUROC", "sensitivity", "specificity"], rows)
+    )
+
+
+def render_inflation(inflation: Mapping[str, Any]) -> str:
+    """Render what the same recipe seems to reach on a split that leaks, beside a split that does not."""
+    rows = [
+        [
+            row["protocol"],
+            str(row["num_films"]),
+            str(row["num_copied"]),
+            format_estimate(row["auroc"]),
+            format_estimate(row["accuracy"]),
+        ]
+        for row in inflation["rows"]
+    ]
+    header = ["split", "test films", "with a copy in training", "AUROC", "accuracy"]
+    return f"The same recipe on {inflation['dataset']}, split in different ways:\n\n{render_table(header, rows)}"
+
+
+def _format_metrics(point: Mapping[str, Any], *names: str) -> list[str]:
+    return [format_estimate(point["metrics"][name]) for name in names]
+
+
+def _name_figure(name: str) -> str:
+    short = {"ppv": "PPV", "npv": "NPV", "f1": "F1", "mcc": "MCC", "kappa": "Cohen's kappa"}
+    return short.get(name, name.replace("_", " "))

@@ -1,0 +1,37 @@
+"""Render every generated document again: the shipped model's card, model_card.md, and the README's two tables.
+
+Called by `make style`; a test renders them too and compares.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from hf_fracture.evaluation.artifacts import write_text
+from hf_fracture.hub.card import render_readme, write_card
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
+
+ROOT = Path(__file__).resolve().parent.parent
+README_PATH = ROOT / "README.md"
+MODEL_CARD_PATH = ROOT / "model_card.md"
+INFLATION_PATH = ROOT / "scripts" / "results" / "inflation.json"
+
+
+def read_if_there(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object, or None if there is no such file."""
+    return read_json(path) if path.is_file() else None
+
+
+def main() -> None:
+    """Render, and say what was written."""
+    evaluation = read_if_there(DEFAULT_MODEL_DIR / "evaluation.json")
+    readme = README_PATH.read_text(encoding="utf-8")
+    write_text(README_PATH, render_readme(readme, evaluation, read_if_there(INFLATION_PATH)))
+    print(f"rendered {README_PATH.name}")
+    if (DEFAULT_MODEL_DIR / "config.json").is_file():
+        card_path = write_card(DEFAULT_MODEL_DIR, overwrite=True)
+        write_text(MODEL_CARD_PATH, card_path.read_text(encoding="utf-8"))
+        print(f"rendered {card_path.relative_to(ROOT)} and {MODEL_CARD_PATH.name}")
+
+
+if __name__ == "__main__":
+    main()

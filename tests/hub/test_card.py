@@ -1,0 +1,215 @@
+"""Cards and tables say what the measurement files say, and refuse files that do not belong together.
+
+After a wanted change of the card, look at the one that `render_card` gives for `model_folder` and store it as
+`model_folder_card.md`.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard, ModelCardData
+
+from hf_fracture.config import FractureRecord
+from hf_fracture.errors import MissingInputError, ModelFolderError, OutputExistsError, UsageError
+from hf_fracture.evaluation.figures import Resampling
+from hf_fracture.evaluation.predictions import build_predictions
+from hf_fracture.evaluation.report import Provenance, evaluate_predictions, write_evaluation
+from hf_fracture.hub import results
+from hf_fracture.hub.card import render_card, render_readme, write_card
+from hf_fracture.hub.markdown import format_estimate, render_table, replace_section
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
+
+GOLDEN_DIR = Path(__file__).resolve().parent / "model_folder"
+WEIGHTS = b"the weights of the golden card"
+EditJson = Callable[[str, Callable[[dict[str, Any]], object]], None]
+
+
+def read_front_matter(card: str) -> ModelCardData:
+    data = ModelCard(card).data
+    assert isinstance(data, ModelCardData)
+    return data
+
+
+@pytest.fixture
+def model_dir(tmp_path: Path) -> Path:
+    """Return a copy of the golden model folder, with weights of the hash that its evaluation names."""
+    folder = shutil.copytree(GOLDEN_DIR, tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    return folder
+
+
+@pytest.fixture
+def edit_json(model_dir: Path) -> EditJson:
+    """Return a function that changes one file of the folder."""
+
+    def edit(name: str, change: Callable[[dict[str, Any]], object]) -> None:
+        content = read_json(model_dir / name)
+        change(content)
+        (model_dir / name).write_text(json.dumps(content), encoding="utf-8")
+
+    return edit
+
+
+def test_card_is_the_stored_one(model_dir: Path) -> None:
+    golden = GOLDEN_DIR.with_name("model_folder_card.md").read_text(encoding="utf-8")
+    assert render_card(model_dir) == golden
+
+
+def test_front_matter_carries_the_measured_figures(model_dir: Path) -> None:
+    evaluation = read_json(model_dir / "evaluation.json")
+    data = read_front_matter(render_card(model_dir))
+    assert (data.license, data.base_model, data.datasets) == ("apache-2.0", "microsoft/resnet-18", ["fracatlas"])
+    published = {result.metric_name: result.metric_value for result in data.eval_results or []}
+    points = evaluation["operating_points"]["points"]
+    assert published["auroc"] == evaluation["metrics"]["auroc"]["value"]
+    assert published["sensitivity at rule-in"] == points["rule_in"]["metrics"]["sensitivity"]["value"]
+    assert len(published) == 2 + 2 * len(points)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("evaluation.json", "`hf-fracture evaluate` writes evaluation.json."),
+        ("attribution.json", "has to be measured. Not measured yet for this model."),
+        ("gate.json", "## Input gate\n\nNot measured yet for this model."),
+        ("run.json", "## Training\n\nNot recorded."),
+    ],
+)
+def test_missing_measurement_is_said_to_be_missing(model_dir: Path, name: str, sentence: str) -> None:
+    assert sentence not in render_card(model_dir)
+    (model_dir / name).unlink()
+    assert sentence in render_card(model_dir)
+
+
+def test_exports_are_shown_as_measured(model_dir: Path) -> None:
+    (model_dir / "export.json").write_text('{"int8": {"auroc_loss": 0.0012}}', encoding="utf-8")
+    assert "| int8: auroc loss | 0.0012 |" in render_card(model_dir)
+
+
+def test_evaluation_of_other_weights_is_refused(model_dir: Path) -> None:
+    (model_dir / "model.safetensors").write_bytes(WEIGHTS + b".")
+    with pytest.raises(ModelFolderError, match="it measured others"):
+        render_card(model_dir)
+
+
+def test_evaluation_at_other_thresholds_is_refused(model_dir: Path, edit_json: EditJson) -> None:
+    edit_json("config.json", lambda config: config["fracture"]["operating_points"]["balanced"].update(threshold=0.36))
+    with pytest.raises(ModelFolderError, match=r"operating points of config\.json"):
+        render_card(model_dir)
+
+
+def test_evaluation_of_another_schema_is_refused(model_dir: Path, edit_json: EditJson) -> None:
+    edit_json("evaluation.json", lambda content: content.update(schema_version=2))
+    with pytest.raises(ModelFolderError, match="of schema 1, got 2"):
+        render_card(model_dir)
+
+
+def test_evaluation_with_a_missing_figure_is_refused(model_dir: Path, edit_json: EditJson) -> None:
+    edit_json("evaluation.json", lambda content: content["calibration"]["after"].pop("slope"))
+    with pytest.raises(ModelFolderError, match="'slope'"):
+        render_card(model_dir)
+
+
+def test_model_of_somebody_else_gets_no_card(model_dir: Path, edit_json: EditJson) -> None:
+    edit_json("config.json", lambda config: config.pop("fracture"))
+    with pytest.raises(ModelFolderError, match="key 'fracture'"):
+        render_card(model_dir)
+    with pytest.raises(MissingInputError):
+        render_card(model_dir / "nowhere")
+
+
+@pytest.mark.parametrize("sources", [[], ["kaggle_multi_region"], ["fracatlas", "my films"]])
+def test_weights_from_films_that_are_not_open_get_no_licence(
+    model_dir: Path, edit_json: EditJson, sources: list[str]
+) -> None:
+    edit_json("config.json", lambda config: config["fracture"].update(trained_on=sources))
+    assert read_front_matter(render_card(model_dir)).license is None
+
+
+def test_folder_of_a_backbone_is_named_without_its_path(model_dir: Path, edit_json: EditJson) -> None:
+    edit_json("run.json", lambda run: run["recipe"].update(backbone="/home/somebody/weights/resnet-18-c4"))
+    card = render_card(model_dir)
+    assert "| recipe: backbone | resnet-18-c4 |" in card
+    assert "somebody" not in card
+    assert read_front_matter(card).base_model is None
+
+
+def test_card_is_overwritten_only_on_request(model_dir: Path, edit_json: EditJson) -> None:
+    path = write_card(model_dir)
+    assert write_card(model_dir) == path  # the same card again is no conflict
+    edit_json("run.json", lambda run: run.update(seconds=1.0))
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        write_card(model_dir)
+    write_card(model_dir, overwrite=True)
+    assert path.read_text(encoding="utf-8") == render_card(model_dir)
+
+
+def test_what_evaluate_writes_can_be_rendered(model_dir: Path) -> None:
+    rng = np.random.default_rng(0)
+    y_true = np.arange(80) % 2
+    predictions = build_predictions(
+        ids=[f"film {index}" for index in range(80)],
+        group_ids=[f"group {index // 2}" for index in range(80)],
+        y_true=y_true,
+        logit_difference=rng.normal(size=80) + 2.0 * y_true - 1.0,
+        subgroups={"body_part": [*["hand", "leg"] * 39, None, None]},
+    )
+    stored = read_json(model_dir / "evaluation.json")
+    report = evaluate_predictions(
+        None,
+        predictions,
+        record=FractureRecord.from_dict(read_json(model_dir / "config.json")["fracture"]),
+        provenance=Provenance(model=stored["model"], dataset=stored["dataset"]),
+        resampling=Resampling(num_resamples=20),
+    )
+    write_evaluation(report, model_dir / "evaluation.json")
+    card = render_card(model_dir)
+    assert f"| AUROC | {format_estimate(report.to_dict()['metrics']['auroc'])} |" in card
+    assert "80 films in 40 groups, 40 of them fractured" in card
+
+
+def test_summary_shows_the_headline_and_every_point() -> None:
+    evaluation = read_json(GOLDEN_DIR / "evaluation.json")
+    summary = results.render_summary(evaluation)
+    assert format_estimate(evaluation["metrics"]["average_precision"]) in summary
+    for point in evaluation["operating_points"]["points"].values():
+        assert format_estimate(point["metrics"]["specificity"]) in summary
+
+
+def test_inflation_table_shows_each_split() -> None:
+    figure = {"value": 0.98, "lower": 0.96, "upper": 0.99}
+    row = {"protocol": "as published", "num_films": 506, "num_copied": 499, "auroc": figure, "accuracy": figure}
+    table = results.render_inflation({"dataset": "kaggle_multi_region", "rows": [row]})
+    assert "| as published | 506 | 499 | 0.980 (0.960 to 0.990) | 0.980 (0.960 to 0.990) |" in table
+
+
+def test_markers_must_be_there_once() -> None:
+    for document in ("", "<!-- x:end --><!-- x:begin -->", "<!-- x:begin --><!-- x:end -->" * 2):
+        with pytest.raises(UsageError, match="exactly once"):
+            replace_section(document, "x", "new")
+
+
+def test_table_refuses_ragged_rows_and_keeps_cells_apart() -> None:
+    assert render_table(["a"], [["x|y\nz"]]).endswith("| x\\|y z |")
+    with pytest.raises(UsageError, match="Expected 2 cells"):
+        render_table(["a", "b"], [["1"]])
+
+
+def test_readme_tables_are_those_of_the_measurements(repository_dir: Path) -> None:
+    paths = (DEFAULT_MODEL_DIR / "evaluation.json", repository_dir / "scripts" / "results" / "inflation.json")
+    evaluation, inflation = (read_json(path) if path.is_file() else None for path in paths)
+    readme = (repository_dir / "README.md").read_text(encoding="utf-8")
+    assert render_readme(readme, evaluation, inflation) == readme, "Run make style."
+
+
+def test_model_card_is_that_of_the_shipped_model(repository_dir: Path) -> None:
+    if not DEFAULT_MODEL_DIR.is_dir():
+        pytest.skip("There is no hf_fracture/default_model yet, so there is nothing to compare model_card.md with.")
+    card = render_card(DEFAULT_MODEL_DIR)
+    assert (repository_dir / "model_card.md").read_text(encoding="utf-8") == card, "Run make style."
+    assert (DEFAULT_MODEL_DIR / "README.md").read_text(encoding="utf-8") == card, "Run make style."

@@ -144,6 +144,20 @@ def test_detectors_know_what_they_look_for(tmp_path: Path) -> None:
     assert not holds_pickle(tmp_path / "text.txt")
 
 
+@pytest.mark.slow
+def test_wheel_carries_the_package_and_the_page(repository_dir: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    process = subprocess.run(command, cwd=repository_dir, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("hf_fracture-*.whl"))) as wheel:
+        names = set(wheel.namelist())
+    tracked = [path for path in list_tracked(repository_dir) if path.parts[0] in ("hf_fracture", "space")]
+    wanted = {(path if path.parts[0] == "hf_fracture" else "hf_fracture" / path).as_posix() for path in tracked}
+    assert wanted - names == set()
+    assert "hf_fracture/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
 @pytest.fixture(scope="module")
 def pinned(repository_dir: Path) -> dict[str, str]:
     """Return the version of every package in constraints.txt, by canonical name."""

@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hf_fracture.data.transforms import Letterbox
 from hf_fracture.errors import UsageError
+from hf_fracture.explain.methods import METHODS, Method
 from hf_fracture.labels import FRACTURED
+
+__all__ = ["METHODS", "Attribution", "Method", "attribute", "build_attribution", "build_score_function", "check_method"]
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor, nn
     from transformers import PreTrainedModel
-
-Method = Literal["grad_cam", "integrated_gradients", "gradient_shap", "saliency", "occlusion"]
-METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 TARGET: Final = "logit of fractured minus logit of not fractured"
 MIN_EVIDENCE_LOGITS: Final = 1e-4  # a map whose positive part sums to less cannot have moved a decision: shown empty

@@ -55,7 +55,8 @@ class TorchEngine:
         """
         from hf_fracture.models.checkpoint import gradcam_layer, load_model
 
-        self._model = load_model(model_dir, trust_remote_code=trust_remote_code)
+        with _silent_loading():
+            self._model = load_model(model_dir, trust_remote_code=trust_remote_code)
         self._fractured_index = fractured_index
         self._lock = threading.RLock()
         try:
@@ -114,3 +115,17 @@ class TorchEngine:
             yield recorded
         finally:
             handle.remove()
+
+
+@contextmanager
+def _silent_loading() -> Iterator[None]:
+    """Keep transformers from drawing a progress bar for the weights: a library does not print."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -267,6 +267,16 @@ def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         FractureClassifier.from_pretrained(tmp_path / "nowhere")
 
 
+def test_loading_prints_nothing_and_leaves_the_progress_bars_of_others(
+    tiny_model_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    FractureClassifier.from_pretrained(tiny_model_dir)
+    assert capfd.readouterr() == ("", "")
+    assert logging.is_progress_bar_enabled()
+
+
 def test_record_that_is_there_gives_no_warning(tiny_model_dir: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -26,7 +26,7 @@ from hf_fracture.errors import UnreadableRadiograph
 
 CHUNK_FILMS: Final = 64
 JPEG_QUALITY: Final = 95
-_FORMAT: Final = 1  # raise it when a chunk's content changes, so that older unfinished work is not taken up
+_FORMAT: Final = 2  # raise it when a chunk's content changes, so that older unfinished work is not taken up
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done and how much there is in all."""
@@ -49,7 +49,7 @@ class Film:
         num_bytes: Size of the file.
         has_colour: As in `Radiograph`.
         read_note: As in `Radiograph`.
-        modality: From the file's header; likewise the next five.
+        modality: From the file's header; likewise the next seven.
         sha256: Of the file.
         perceptual_hash: 16 hexadecimal digits.
         thumbnail: Fingerprint, row by row.
@@ -73,6 +73,8 @@ class Film:
     laterality: str | None = None
     patient_id: str | None = None
     study_id: str | None = None
+    age_years: float | None = None
+    sex: str | None = None
     sha256: str = ""
     perceptual_hash: str = ""
     thumbnail: bytes = b""
@@ -118,6 +120,8 @@ def _build_film(data: bytes, radiograph: Radiograph, source_path: str, long_side
         laterality=radiograph.laterality,
         patient_id=radiograph.patient_id,
         study_id=radiograph.study_id,
+        age_years=radiograph.age_years,
+        sex=radiograph.sex,
         sha256=hashlib.sha256(data).hexdigest(),
         perceptual_hash=f"{perceptual_hash(radiograph.image):016x}",
         thumbnail=fingerprint_image(radiograph.image).thumbnail.tobytes(),
@@ -271,6 +275,6 @@ def _ignore_interrupt() -> None:
 
 
 def _chunk_schema(pa: Any) -> Any:
-    kinds = {"jpeg": pa.binary(), "thumbnail": pa.binary(), "has_colour": pa.bool_()}
+    kinds = {"jpeg": pa.binary(), "thumbnail": pa.binary(), "has_colour": pa.bool_(), "age_years": pa.float64()}
     kinds |= dict.fromkeys(("width", "height", "upright_width", "file_width", "file_height", "num_bytes"), pa.int64())
     return pa.schema([(item.name, kinds.get(item.name, pa.string())) for item in fields(Film)])

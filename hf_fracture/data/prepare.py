@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hf_fracture.data.account import LostFile, Prepared, build_account, render_split_table
+from hf_fracture.data.cache import find_cache_dir
 from hf_fracture.data.dataset_card import render_dataset_card
 from hf_fracture.data.films import Film, FilmStore, Progress, count_cores
 from hf_fracture.data.grouping import SplitRule, assign_splits, group_films
@@ -262,10 +263,3 @@ def load_fracture_dataset(name: str, *, data_dir: str | os.PathLike[str], split:
         prepare_dataset(name, source_dir, prepared_dir, options=PrepareOptions(split_rule=split))
     dataset: DatasetDict = load_dataset(str(prepared_dir))
     return dataset
-
-
-def find_cache_dir() -> Path:
-    """Return the folder of prepared datasets: `HF_HOME/hf_fracture`, else under the user's cache folder."""
-    if home := os.environ.get("HF_HOME"):
-        return Path(home) / "hf_fracture"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_fracture"

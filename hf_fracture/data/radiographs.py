@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from hf_fracture.data.grayscale import convert_to_grey
-from hf_fracture.data.orientation import UPRIGHT, read_orientation, turn_image
+from hf_fracture.data.orientation import UPRIGHT, read_orientation, turn_image, turn_size
 from hf_fracture.errors import UnreadableRadiograph
 
 MAX_PIXELS: Final = 100_000_000
@@ -27,6 +27,7 @@ RASTER_SUFFIXES: Final = (
 )
 
 _EXPECTED: Final = "expected a PNG, JPEG, TIFF, GIF, WebP, BMP, JPEG 2000 or DICOM image"
+_FIRST_GROUPS: Final = (b"\x02\x00", b"\x08\x00")  # a DICOM file without preamble begins with one of these tags
 _END_OF_JPEG: Final = b"\xff\xd9"
 _SMALL_LOSS_FRACTION: Final = 0.05
 _MIN_KEPT_FRACTION: Final = 0.25
@@ -51,6 +52,8 @@ class Radiograph:
         laterality: `L` or `R`, or None.
         patient_id: Salted hash of the patient in a DICOM header, or None.
         study_id: Salted hash of the study in a DICOM header, or None.
+        age_years: From a DICOM header, or None.
+        sex: `F` or `M` from a DICOM header, or None.
         original_size: (width, height) of the file in px, before it was turned upright.
         original_mode: PIL mode of the file, or the DICOM photometric interpretation.
         has_colour: True if the channels differ visibly: a colour photograph, not a grey film stored as RGB.
@@ -64,6 +67,8 @@ class Radiograph:
     laterality: str | None = None
     patient_id: str | None = None
     study_id: str | None = None
+    age_years: float | None = None
+    sex: str | None = None
     original_size: tuple[int, int]
     original_mode: str
     has_colour: bool
@@ -84,7 +89,7 @@ def read_radiograph(
 
     Raises:
         UnreadableRadiograph: With a sentence and a code: `not_found`, `empty`, `unreadable`, `truncated`, `too_large`;
-            for DICOM also `no_pixels`, `multi_frame`, `unsupported_modality`.
+            for DICOM also `no_pixels`, `multi_frame`, `unsupported_modality`, `unsupported_compression`.
     """
     if isinstance(source, Image.Image):
         return _decode(source, "The image", fast_size_px=None)
@@ -127,10 +132,8 @@ def looks_like_dicom(data: bytes, name: str = "") -> bool:
     >>> looks_like_dicom(bytes(128) + b"DICM")
     True
     """
-    return data[128:132] == b"DICM" or (
-        name.lower().endswith((".dcm", ".dicom"))
-        and data[:4] in (b"\x08\x00\x00\x00", b"\x08\x00\x05\x00", b"\x02\x00\x00\x00", b"\x08\x00\x08\x00")
-    )
+    has_mark = data[128:132] == b"DICM"
+    return has_mark or (name.lower().endswith((".dcm", ".dicom")) and data[:2] in _FIRST_GROUPS and data[3:4] == b"\0")
 
 
 def _read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes, str]:
@@ -213,6 +216,7 @@ def _decode(image: Image.Image, name: str, *, fast_size_px: int | None, num_rows
         if fast_size_px is not None:
             image.draft(image.mode, (_reduce(size[0], size, fast_size_px), _reduce(size[1], size, fast_size_px)))
         image.load()
+        to_turn = read_orientation(image)  # PIL turns a TIFF itself and states the size it will have (Pillow 12.3)
         grey, has_colour, scale_note = convert_to_grey(image)
     except UnreadableRadiograph:
         raise
@@ -226,11 +230,11 @@ def _decode(image: Image.Image, name: str, *, fast_size_px: int | None, num_rows
         scale_note,
         "rotated by EXIF" if orientation != UPRIGHT else None,
     ]
-    upright = turn_image(grey, orientation)
+    upright = turn_image(grey, to_turn)
     return Radiograph(
         image=upright.copy() if upright is image else upright,
         read_note="; ".join(part for part in notes if part) or None,
-        original_size=size,
+        original_size=turn_size(size, orientation) if image.format == "TIFF" else size,
         original_mode=mode,
         has_colour=has_colour,
     )

@@ -1,0 +1,266 @@
+"""DICOM files: projection radiographs, CT slices in a bone window, MR slices.
+
+Imported only when a file is DICOM, because pydicom takes a moment. May depend on `grayscale`, `identity`, `radiographs`
+and `errors`.
+"""
+
+import struct
+import zlib
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+
+from hf_fracture.data.grayscale import convert_to_grey
+from hf_fracture.data.identity import hash_identity
+from hf_fracture.data.radiographs import MAX_FILE_BYTES, MAX_PIXELS, Radiograph
+from hf_fracture.errors import UnreadableRadiograph
+
+BONE_WINDOW: Final = (400.0, 1800.0)  # centre and width in Hounsfield units
+_PROJECTIONS: Final = ("CR", "DX", "DR", "RG", "RF", "XA", "MG", "IO", "PX")
+_MODALITY_OF: Final = {**dict.fromkeys(_PROJECTIONS, "XR"), "CT": "CT", "MR": "MR"}
+_UNSTATED: Final = ("", "OT", "SC")
+_VIEW_OF: Final = {
+    **dict.fromkeys(("AP", "PA", "AXIAL_AP"), "frontal"),
+    **dict.fromkeys(("LL", "RL", "LAT", "LATERAL", "LLD", "RLD", "ML", "LM"), "lateral"),
+    **dict.fromkeys(("RAO", "LAO", "RPO", "LPO", "RLO", "LLO", "OBL", "OBLIQUE"), "oblique"),
+}
+_DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
+_META_LENGTH_OFFSET: Final = 140  # preamble 128, mark 4, tag 4, kind 2, length 2
+_ERRORS: Final = (
+    *(InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError),
+    *(NotImplementedError, RuntimeError, OverflowError, MemoryError, struct.error, zlib.error),
+)
+
+Grey = NDArray[np.float32]
+
+
+def read_dicom(data: bytes, name: str) -> Radiograph:
+    """Read a DICOM file of one image.
+
+    Projection films and MR slices are shown through the window or look-up table in their file, stretched from darkest
+    to brightest where there is none; CT slices through a bone window, whatever their file says. Padding is black, and
+    MONOCHROME1 is inverted.
+
+    Args:
+        data: The whole file.
+        name: What messages call it.
+
+    Raises:
+        UnreadableRadiograph: With a sentence and a code: `unreadable`, `truncated`, `no_pixels`, `multi_frame`,
+            `unsupported_modality`, `unsupported_compression`, `too_large`.
+    """
+    _check_inflated_size(data, name)
+    try:
+        header = dcmread(BytesIO(data), force=data[128:132] != b"DICM")
+        _check_header(header, name)
+        modality = _find_modality(header, name)
+    except UnreadableRadiograph:
+        raise
+    except _ERRORS as error:
+        raise UnreadableRadiograph(
+            f"{name}: expected a DICOM image, got one whose header is damaged. Export it again."
+        ) from error
+    try:
+        grey, has_colour, note = _render(header, modality)
+    except UnreadableRadiograph:
+        raise
+    except _ERRORS as error:
+        raise _describe_pixel_error(error, header, name) from error
+    return Radiograph(
+        image=grey,
+        read_note=note,
+        modality=modality,
+        body_part=_read_text(header, "BodyPartExamined").lower().replace("_", " ") or None,
+        view=_VIEW_OF.get(_read_text(header, "ViewPosition").upper()),
+        laterality=_read_laterality(header),
+        patient_id=hash_identity(_read_text(header, "PatientID"), _read_text(header, "IssuerOfPatientID")),
+        study_id=hash_identity(_read_text(header, "StudyInstanceUID")),
+        age_years=_read_age(header),
+        sex=sex if (sex := _read_text(header, "PatientSex").upper()) in ("F", "M") else None,
+        original_size=(int(header.Columns), int(header.Rows)),
+        original_mode=_read_text(header, "PhotometricInterpretation"),
+        has_colour=has_colour,
+    )
+
+
+def _check_inflated_size(data: bytes, name: str) -> None:
+    """Refuse a deflated file that would unpack to gigabytes; pydicom would unpack it whole."""
+    if _DEFLATED not in data[:2048]:
+        return
+    (length,) = struct.unpack_from("<I", data, _META_LENGTH_OFFSET)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflater.decompress(data[_META_LENGTH_OFFSET + 4 + length :], MAX_FILE_BYTES)
+    except zlib.error:
+        return  # reading it will say that it is damaged
+    if inflater.unconsumed_tail:
+        raise UnreadableRadiograph(
+            f"{name}: expected a file that unpacks to at most {MAX_FILE_BYTES >> 20} MiB, got more. Reduce the image.",
+            code="too_large",
+        )
+
+
+def _check_header(header: FileDataset, name: str) -> None:
+    """Refuse what holds no image, several, or too large a one, before its pixels are decoded."""
+    if not any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        what = _read_text(header, "Modality") or "no stated modality"
+        raise UnreadableRadiograph(
+            f"{name}: expected a DICOM image, got a DICOM file without pixels ({what}). Export the image itself.",
+            code="no_pixels",
+        )
+    num_frames = int(header.get("NumberOfFrames") or 1)
+    if num_frames > 1:
+        raise UnreadableRadiograph(
+            f"{name}: expected a DICOM file of one image, got one of {num_frames} frames. Export the one that matters.",
+            code="multi_frame",
+        )
+    width, height = int(header.Columns), int(header.Rows)
+    if width * height > MAX_PIXELS:
+        raise UnreadableRadiograph(
+            f"{name}: expected at most {MAX_PIXELS // 10**6} megapixels, got {width} x {height}. Reduce the image.",
+            code="too_large",
+        )
+    if width * height == 0:
+        raise UnreadableRadiograph(
+            f"{name}: expected a DICOM image, got one of 0 pixels. Export it again.", code="no_pixels"
+        )
+
+
+def _find_modality(header: FileDataset, name: str) -> str | None:
+    """Return XR, CT or MR; None where the file does not say.
+
+    Raises:
+        UnreadableRadiograph: For ultrasound, nuclear medicine and whatever else shows no bone as these do.
+    """
+    stated = _read_text(header, "Modality").upper()
+    if stated not in _MODALITY_OF and stated not in _UNSTATED:
+        raise UnreadableRadiograph(
+            f"{name}: expected a radiograph, CT or MR slice, got modality {stated}. Choose another series.",
+            code="unsupported_modality",
+        )
+    return _MODALITY_OF.get(stated)
+
+
+def _render(header: FileDataset, modality: str | None) -> tuple[Image.Image, bool, str | None]:
+    """Return mode L, whether it is coloured, and a note."""
+    photometric = _read_text(header, "PhotometricInterpretation").upper()
+    pixels = header.pixel_array
+    if photometric == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, header)
+    if pixels.ndim == 3:
+        colour = (pixels >> 8 * (pixels.dtype.itemsize - 1)).astype(np.uint8)
+        return convert_to_grey(Image.fromarray(colour, "RGB"))
+    stored = _drop_overlay_bits(pixels, header)
+    padded = _find_padding(stored, header)
+    values = apply_modality_lut(stored, header)
+    levels, note = _window(values.astype(np.float32), values, header, modality, padded)
+    if photometric == "MONOCHROME1":
+        levels = 255.0 - levels
+    levels[padded] = 0.0
+    return Image.fromarray(np.rint(levels).astype(np.uint8)), False, note
+
+
+def _drop_overlay_bits(pixels: NDArray[Any], header: FileDataset) -> NDArray[Any]:
+    """Clear what older devices keep in the unused high bits: drawings over the film."""
+    bits_stored, bits_allocated = int(header.get("BitsStored", 16)), int(header.get("BitsAllocated", 16))
+    is_unsigned = np.issubdtype(pixels.dtype, np.unsignedinteger)
+    if is_unsigned and bits_stored < bits_allocated:
+        return np.asarray(pixels & pixels.dtype.type((1 << bits_stored) - 1))
+    return pixels
+
+
+def _find_padding(stored: NDArray[Any], header: FileDataset) -> NDArray[np.bool_]:
+    """Mark the pixels outside the exposed field, as the file defines them."""
+    padding = header.get("PixelPaddingValue")
+    if padding is None:
+        return np.zeros(stored.shape, dtype=np.bool_)
+    limit = header.get("PixelPaddingRangeLimit", padding)
+    low, high = sorted((int(padding), int(limit)))
+    return np.asarray((stored >= low) & (stored <= high))
+
+
+def _window(
+    values: Grey, rescaled: NDArray[Any], header: FileDataset, modality: str | None, padded: NDArray[np.bool_]
+) -> tuple[Grey, str | None]:
+    """Map rescaled values to 0..255."""
+    if modality == "CT":
+        return _apply_window(values, *BONE_WINDOW, "LINEAR"), "bone window"
+    if header.get("VOILUTSequence"):
+        lut = header.VOILUTSequence[0]
+        top = 2.0 ** int(lut.LUTDescriptor[2]) - 1
+        shown = apply_voi(
+            rescaled if np.issubdtype(rescaled.dtype, np.integer) else np.rint(rescaled).astype(int), header
+        )
+        return np.clip(shown.astype(np.float32) * (255.0 / top), 0, 255), None
+    centre, width = _read_first(header, "WindowCenter"), _read_first(header, "WindowWidth")
+    if centre is not None and width is not None and width > 0:
+        return _apply_window(values, centre, width, _read_text(header, "VOILUTFunction").upper() or "LINEAR"), None
+    shown = values[~padded] if not padded.all() else values
+    low, high = float(shown.min()), float(shown.max())
+    return np.clip((values - low) * (255.0 / max(high - low, 1e-6)), 0, 255), "stretched, the file has no window"
+
+
+def _apply_window(values: Grey, centre: float, width: float, function: str) -> Grey:
+    """Apply a window as DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3 define it."""
+    if function == "SIGMOID":
+        return np.asarray(255.0 / (1.0 + np.exp(-4.0 * (values - centre) / width)), dtype=np.float32)
+    if function == "LINEAR_EXACT":
+        return np.asarray(np.clip(((values - centre) / width + 0.5) * 255.0, 0, 255))
+    return np.asarray(np.clip(((values - (centre - 0.5)) / max(width - 1.0, 1e-6) + 0.5) * 255.0, 0, 255))
+
+
+def _read_first(header: FileDataset, keyword: str) -> float | None:
+    """Return the first of possibly several numbers."""
+    value = header.get(keyword)
+    if value is None or value == "":
+        return None
+    return float(value) if not hasattr(value, "__len__") or isinstance(value, str) else float(value[0])
+
+
+def _read_text(header: FileDataset, keyword: str) -> str:
+    value = header.get(keyword)
+    return "" if value is None else str(value).strip()
+
+
+def _read_laterality(header: FileDataset) -> str | None:
+    stated = _read_text(header, "ImageLaterality") or _read_text(header, "Laterality")
+    return stated.upper() if stated.upper() in ("L", "R") else None
+
+
+def _read_age(header: FileDataset) -> float | None:
+    """Return the age in years: DICOM writes 045Y, 018M, 003W or 010D."""
+    stated = _read_text(header, "PatientAge").upper()
+    per_year = {"Y": 1.0, "M": 12.0, "W": 52.1775, "D": 365.2425}
+    if len(stated) < 2 or stated[-1] not in per_year or not stated[:-1].isdigit():
+        return None
+    return round(int(stated[:-1]) / per_year[stated[-1]], 2)
+
+
+def _describe_pixel_error(error: BaseException, header: FileDataset, name: str) -> UnreadableRadiograph:
+    syntax = header.file_meta.get("TransferSyntaxUID") if "file_meta" in header.__dict__ else None
+    how = getattr(syntax, "name", "unknown")
+    text = str(error).lower()
+    if "missing dependencies" in text or "does not support" in text:
+        return UnreadableRadiograph(
+            f"{name}: its pixels are compressed ({how}) in a way that no decoder here reads. Install one "
+            "(pip install python-gdcm), or export the film uncompressed.",
+            code="unsupported_compression",
+        )
+    if isinstance(error, MemoryError):
+        return UnreadableRadiograph(
+            f"{name}: there is not enough memory to decode it. Reduce the image.", code="too_large"
+        )
+    if "less than expected" in text or "truncat" in text or "unexpected end" in text:
+        return UnreadableRadiograph(
+            f"{name}: expected a complete image, got one whose end is missing. Copy it again.", code="truncated"
+        )
+    return UnreadableRadiograph(
+        f"{name}: expected a DICOM image, got one whose pixels are damaged ({how}). Export it again."
+    )

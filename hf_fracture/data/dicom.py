@@ -5,6 +5,7 @@ and `errors`.
 """
 
 import struct
+import threading
 import zlib
 from io import BytesIO
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import dcmread
+from pydicom import config, dcmread
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
@@ -31,6 +32,11 @@ _VIEW_OF: Final = {
     **dict.fromkeys(("LL", "RL", "LAT", "LATERAL", "LLD", "RLD", "ML", "LM"), "lateral"),
     **dict.fromkeys(("RAO", "LAO", "RPO", "LPO", "RLO", "LLO", "OBL", "OBLIQUE"), "oblique"),
 }
+_FACTS: Final = (
+    *("Modality", "BodyPartExamined", "ViewPosition", "ImageLaterality", "Laterality", "PatientID"),
+    *("IssuerOfPatientID", "StudyInstanceUID", "PatientAge", "PatientSex"),
+)
+_PYDICOM_SETTINGS: Final = threading.Lock()
 _DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 _META_LENGTH_OFFSET: Final = 140  # preamble 128, mark 4, tag 4, kind 2, length 2
 _ERRORS: Final = (
@@ -58,7 +64,7 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
     """
     _check_inflated_size(data, name)
     try:
-        header = dcmread(BytesIO(data), force=data[128:132] != b"DICM")
+        header = _read_header(data)
         _check_header(header, name)
         modality = _find_modality(header, name)
     except UnreadableRadiograph:
@@ -88,6 +94,26 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
         original_mode=_read_text(header, "PhotometricInterpretation"),
         has_colour=has_colour,
     )
+
+
+def _read_header(data: bytes) -> FileDataset:
+    """Parse a file, and every element that is used, without pydicom's warnings: they quote the header, names included.
+
+    pydicom's switch for this is global, hence the lock; it is put back.
+    """
+    with _PYDICOM_SETTINGS:
+        before = config.settings.reading_validation_mode
+        config.settings.reading_validation_mode = config.IGNORE
+        try:
+            header = dcmread(BytesIO(data), force=data[128:132] != b"DICM")
+            for element in header.group_dataset(0x0028):
+                _ = element.value
+            for keyword in _FACTS:
+                header.get(keyword)
+            header.file_meta.get("TransferSyntaxUID")
+        finally:
+            config.settings.reading_validation_mode = before
+    return header
 
 
 def _check_inflated_size(data: bytes, name: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hf_fracture.data.schema import HELD_OUT
 from hf_fracture.errors import DatasetError, MissingInputError
 from hf_fracture.labels import LABEL_NAMES
 
@@ -100,6 +101,21 @@ def hash_assignment(splits: Mapping[str, "Dataset"]) -> str:
         for name, films in splits.items()
         for row in _without_decoding(films)
     )
+
+
+def count_leaked_films(splits: Mapping[str, "Dataset"], measured: str) -> int:
+    """Count the films of one split whose group has a film in another.
+
+    Films that were set aside (`held_out`) neither train nor measure, so they do not count as another split.
+
+    Args:
+        splits: Datasets with the column `group_id`.
+        measured: Name of the split that is measured.
+    """
+    elsewhere = {
+        group for name, films in splits.items() if name not in (measured, HELD_OUT) for group in films["group_id"]
+    }
+    return sum(group in elsewhere for group in splits[measured]["group_id"])
 
 
 def describe_film(row: Mapping[str, Any], *, size: tuple[int, int]) -> dict[str, str | None]:

@@ -8,7 +8,8 @@ figure does not exist, the limits are null where no interval can be given (`meth
 
 - `schema_version`: 1.
 - `model`: `name`, `sha256` (of model.safetensors), `trained_on` (list, or null for a foreign model).
-- `dataset`: `name`, `revision`, `split`, `content_sha256` (films, labels, groups), `split_sha256` (films, splits).
+- `dataset`: `name`, `revision`, `split`, `content_sha256` (films, labels, groups), `split_sha256` (films, splits),
+  `num_leaked_films` (measured films whose group has a film in another split of the dataset; 0 where it is clean).
 - `software`: version by package name; `python`.
 - `bootstrap`: `num_resamples`, `confidence_level`, `seed`, `unit` (`group_id`).
 - `cohort`: `num_films`, `num_groups`, `num_fractured`, `prevalence`.

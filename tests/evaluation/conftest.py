@@ -121,7 +121,7 @@ def _draw_study(seed: int, *, num_groups: int = 90, prefix: str = "film") -> Pre
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def draw_study() -> Callable[..., Predictions]:
     """Return a function that draws about 180 predictions of 90 groups from a seed."""
     return _draw_study

@@ -1,0 +1,196 @@
+"""`hf-fracture evaluate`: measure a model on a split, and write every figure with its interval."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_fracture.errors import OutputExistsError, UsageError
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from hf_fracture.evaluation.measured_model import MeasuredModel
+    from hf_fracture.evaluation.predictions import Predictions
+    from hf_fracture.evaluation.report import EvaluationReport
+
+PREDICTIONS_NAME = "predictions.parquet"
+PAGE_NAME = "report.html"
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="Measure a model on a split and write evaluation.json",
+        description="Measure a model on one split of a dataset. Writes OUT/evaluation.json, OUT/predictions.parquet, "
+        "OUT/report.html and pictures as PNG and SVG; prints a short table.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="model folder or Hub id, of this package or any image classifier"
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="prepared folder or Hub id")
+    parser.add_argument("--split", default="test", help="split that is measured (default: test)")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for what is written")
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier evaluation left in OUT")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="also keep evaluation.json in the model folder, from which its card is rendered",
+    )
+    parser.add_argument(
+        "--label-map",
+        metavar="PAIRS",
+        help="what foreign classes mean, such as 'normal=not fractured,broken=fractured'; every class must be named",
+    )
+    parser.add_argument(
+        "--validation-split",
+        default="validation",
+        metavar="NAME",
+        help="split on which thresholds and temperature of a foreign model are chosen (default: validation)",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="films per forward pass (default: 32)")
+    parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default: 2000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the resamples (default: 0)")
+    parser.add_argument("--revision", metavar="R", help="branch, tag or commit of a Hub model")
+    parser.add_argument("--dataset-revision", metavar="R", help="branch, tag or commit of a Hub dataset")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run modelling code that the model brings")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, write and print.
+
+    Raises:
+        OutputExistsError: If an output exists and `--overwrite` was not given.
+        UsageError: If `--record` is given for a model that is no folder.
+        EvaluationError: If the answers cannot be measured.
+    """
+    _check_outputs(args)
+    from hf_fracture.evaluation.class_map import parse_label_map
+    from hf_fracture.evaluation.films import load_splits
+    from hf_fracture.evaluation.measured_model import load_measured_model
+
+    label_map = None if args.label_map is None else parse_label_map(args.label_map)
+    splits = load_splits(args.dataset, revision=args.dataset_revision)
+    model = load_measured_model(
+        args.model, revision=args.revision, label_map=label_map, trust_remote_code=args.trust_remote_code
+    )
+    report = measure(model, splits, args)
+    _write(report, args)
+    sys.stdout.write(render_summary(report))
+    hint = f"Next: hf-fracture card {args.model}" if args.record else f"Read {args.out / PAGE_NAME} in a browser."
+    sys.stderr.write(f"{hint}\n")
+    return 0
+
+
+def measure(model: "MeasuredModel", splits: "DatasetDict", args: argparse.Namespace) -> "EvaluationReport":
+    """Predict the films and measure the answers."""
+    from hf_fracture.evaluation.figures import Resampling
+    from hf_fracture.evaluation.films import count_leaked_films, hash_assignment, hash_films, select_split
+    from hf_fracture.evaluation.report import Provenance, evaluate_predictions
+
+    select_split(splits, args.split)
+    validation = None if model.record else _predict(model, splits, args.validation_split, args.batch_size)
+    test = _predict(model, splits, args.split, args.batch_size)
+    num_leaked = count_leaked_films(splits, args.split)
+    if num_leaked:
+        sys.stderr.write(
+            f"Warning: {num_leaked} of the {len(test)} films have a relative in another split of this dataset; a model "
+            "trained there may have memorised them.\n"
+        )
+    provenance = Provenance(
+        model={
+            "name": model.name,
+            "sha256": model.sha256,
+            "trained_on": model.record.trained_on if model.record else None,
+        },
+        dataset={
+            "name": Path(args.dataset).resolve().name if Path(args.dataset).is_dir() else args.dataset,
+            "revision": args.dataset_revision,
+            "split": args.split,
+            "content_sha256": hash_films(splits),
+            "split_sha256": hash_assignment(splits),
+            "num_leaked_films": num_leaked,
+        },
+    )
+    resampling = Resampling(num_resamples=args.resamples, seed=args.seed)
+    return evaluate_predictions(validation, test, record=model.record, provenance=provenance, resampling=resampling)
+
+
+def render_summary(report: "EvaluationReport") -> str:
+    """Render the figures that a reader wants first, as plain text."""
+    from hf_fracture.evaluation.plots import describe
+
+    content, figures = report.to_dict(), report.figures
+    cohort = content["cohort"]
+    lines = [
+        f"{content['model']['name']} on {content['dataset']['name']}, split {content['dataset']['split']}: "
+        f"{cohort['num_films']} films in {cohort['num_groups']} groups, {cohort['num_fractured']} fractured",
+        *(
+            f"{title:<20}{describe(figures[name])}"
+            for name, title in {
+                "auroc": "AUROC",
+                "average_precision": "average precision",
+                "brier_score": "Brier score",
+            }.items()
+        ),
+        f"{'ECE':<20}{report.before.expected_calibration_error:.3f} before, "
+        f"{report.after.expected_calibration_error:.3f} after temperature {report.temperature:.3f}",
+        "",
+        f"{'operating point':<18}{'threshold':<11}{'sensitivity':<25}specificity",
+        *(
+            f"{name:<18}{point.threshold:<11.4f}{describe(figures[f'{name}/sensitivity']):<25}"
+            f"{describe(figures[f'{name}/specificity'])}"
+            for name, point in report.decisions.points.items()
+        ),
+        f"chosen on {report.decisions.chosen_on}",
+        "",
+        f"three-way rule: decided {describe(figures['selective/coverage'])}, wrong among them "
+        f"{describe(figures['selective/error_among_decided'])}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _predict(model: "MeasuredModel", splits: "DatasetDict", split: str, batch_size: int) -> "Predictions":
+    import torch
+
+    from hf_fracture.evaluation.films import select_split
+    from hf_fracture.evaluation.predictions import predict_dataset
+
+    network: torch.nn.Module = model.network
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return predict_dataset(
+        model.network,
+        model.read_film,
+        select_split(splits, split),
+        batch_size=batch_size,
+        class_meanings=model.class_meanings,
+        show_progress=True,
+    )
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    from hf_fracture.evaluation.report import FILE_NAME
+
+    if args.record and not Path(args.model).is_dir():
+        raise UsageError(f"--record needs a model folder to write to, got '{args.model}'. Download it first.")
+    targets = [args.out / name for name in (FILE_NAME, PREDICTIONS_NAME, PAGE_NAME)]
+    targets += [Path(args.model) / FILE_NAME] if args.record else []
+    existing = [path for path in targets if path.exists()]
+    if existing and not args.overwrite:
+        raise OutputExistsError(f"'{existing[0]}' exists. Choose another --out, or pass --overwrite to replace it.")
+
+
+def _write(report: "EvaluationReport", args: argparse.Namespace) -> None:
+    from hf_fracture.evaluation.artifacts import write_text
+    from hf_fracture.evaluation.page import render_page
+    from hf_fracture.evaluation.plots import write_plots
+    from hf_fracture.evaluation.predictions import write_predictions
+    from hf_fracture.evaluation.report import FILE_NAME, write_evaluation
+
+    write_predictions(report.predictions, args.out / PREDICTIONS_NAME)
+    write_plots(report, args.out)
+    write_text(args.out / PAGE_NAME, render_page(report))
+    write_evaluation(report, args.out / FILE_NAME)
+    if args.record:
+        write_evaluation(report, Path(args.model) / FILE_NAME)

@@ -1,0 +1,225 @@
+"""The evaluation as one HTML file that needs nothing else: words first, then tables and pictures.
+
+May depend on `report` and `plots`.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any, Final
+
+from hf_fracture.evaluation.bootstrap import Estimate
+from hf_fracture.evaluation.calibration import NUM_BINS
+from hf_fracture.evaluation.figures import SUBGROUP_POINT, prevalence_key
+from hf_fracture.evaluation.metrics import PREVALENCES
+from hf_fracture.evaluation.plots import PLOTS, describe, render_figure
+from hf_fracture.evaluation.report import POINT_FIGURES, EvaluationReport
+from hf_fracture.evaluation.subgroups import MIN_FILMS_PER_CLASS, Subgroup
+
+FIGURE_NAMES: Final[dict[str, str]] = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "Positive predictive value",
+    "npv": "Negative predictive value",
+    "f1": "F1",
+    "balanced_accuracy": "Balanced accuracy",
+    "mcc": "Matthews correlation",
+    "kappa": "Cohen's kappa",
+    "accuracy": "Accuracy",
+}
+CAPTIONS: Final[dict[str, str]] = {
+    "roc": "Sensitivity against false positive rate, with the operating points.",
+    "precision_recall": "How many of the called films are fractured, against how many fractures are found.",
+    "reliability": "Observed share of fractures against the stated probability, in bins of equally many films.",
+    "confusion": "Films by truth and call at each operating point; percentages are of the true class.",
+    "risk_coverage": "The error that remains when only the surest films are decided.",
+}
+
+_STYLE: Final = """
+body{font:16px/1.5 system-ui,sans-serif;color:#111;background:#fff;margin:2rem auto;max-width:62rem;padding:0 1rem}
+h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.2rem}
+table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
+caption{text-align:left;color:#444;padding:.3rem 0}.scroll{overflow-x:auto}
+th,td{border-bottom:1px solid #ccc;padding:.3rem .5rem;text-align:left;vertical-align:top}
+thead th{border-bottom:2px solid #111}figure{margin:0}figcaption{font-size:.88rem;color:#444}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1.2rem}.wide{grid-column:1/-1}
+.plots img{width:100%;height:auto}code{overflow-wrap:anywhere;font-size:.85em}
+@media print{body{margin:0;max-width:none}h2{break-after:avoid}figure,tr{break-inside:avoid}}
+"""
+
+
+def render_page(report: EvaluationReport) -> str:
+    """Render a report as a self-contained HTML document.
+
+    Args:
+        report: What was measured.
+
+    Returns:
+        HTML that loads nothing from elsewhere and holds no script.
+    """
+    model, dataset = report.provenance.model, report.provenance.dataset
+    title = f"{model.get('name')} on {dataset.get('name')}, split {dataset.get('split')}"
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        *(f"<p>{escape(sentence)}</p>" for sentence in _summarise(report)),
+        "<h2>Pictures</h2>",
+        f'<div class="plots">{"".join(_render_plot(report, name) for name in PLOTS)}</div>',
+        "<h2>Operating points</h2>",
+        _render_points(report),
+        _render_predictive_values(report),
+        "<h2>Calibration</h2>",
+        _render_calibration(report),
+        "<h2>When the model may say uncertain</h2>",
+        _render_selective(report),
+        "<h2>Subgroups</h2>",
+        _render_subgroups(report),
+        "<h2>What was measured on what</h2>",
+        _render_provenance(report),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def _summarise(report: EvaluationReport) -> list[str]:
+    content = report.to_dict()
+    cohort, figures = content["cohort"], report.figures
+    level = f"{report.resampling.confidence_level:.0%}"
+    return [
+        f"{cohort['num_films']} films in {cohort['num_groups']} independent groups, {cohort['num_fractured']} of them "
+        f"fractured ({cohort['prevalence']:.1%}). A fractured film scores above one that is not with a probability of "
+        f"{describe(figures['auroc'])} (AUROC); average precision {describe(figures['average_precision'])}; log loss "
+        f"{describe(figures['log_loss'])}; Brier score {describe(figures['brier_score'])}.",
+        f"Numbers in brackets are {level} intervals from {report.resampling.num_resamples} resamples of whole groups. "
+        f"Operating points were chosen on {report.decisions.chosen_on}, not on these films.",
+    ]
+
+
+def _render_plot(report: EvaluationReport, name: str) -> str:
+    encoded = base64.b64encode(render_figure(PLOTS[name](report), "svg")).decode()
+    wide = ' class="wide"' if name == "confusion" else ""
+    caption = escape(CAPTIONS[name])
+    return (
+        f'<figure{wide}><img alt="{caption}" src="data:image/svg+xml;base64,{encoded}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _render_points(report: EvaluationReport) -> str:
+    points = report.decisions.points
+    rows: list[Sequence[str]] = [
+        ("Threshold", *(f"{point.threshold:.4f}" for point in points.values())),
+        (
+            "Sensitivity and specificity where it was chosen",
+            *(f"{point.sensitivity:.3f} and {point.specificity:.3f}" for point in points.values()),
+        ),
+    ]
+    rows += [
+        (FIGURE_NAMES[figure], *(describe(report.figures[f"{name}/{figure}"]) for name in points))
+        for figure in POINT_FIGURES
+    ]
+    return _render_table(("Figure", *map(_in_words, points)), rows, "All figures of a column are at its one threshold.")
+
+
+def _render_predictive_values(report: EvaluationReport) -> str:
+    def describe_pair(name: str, prevalence: float) -> str:
+        keys = (f"{name}/{prevalence_key(figure, prevalence)}" for figure in ("ppv", "npv"))
+        return "; ".join(describe(report.figures[key]) for key in keys)
+
+    rows = [
+        (f"{prevalence:.0%}", *(describe_pair(name, prevalence) for name in report.decisions.points))
+        for prevalence in PREVALENCES
+    ]
+    caption = "Positive; negative predictive value where the share of fractured films is another."
+    return _render_table(("Prevalence", *map(_in_words, report.decisions.points)), rows, caption)
+
+
+def _render_calibration(report: EvaluationReport) -> str:
+    states = (report.before, report.after)
+    rows = [
+        ("Brier score (0 is best)", *(f"{state.brier_score:.4f}" for state in states)),
+        ("Log loss (0 is best)", *(f"{state.log_loss:.4f}" for state in states)),
+        (f"ECE, {NUM_BINS} bins of equal mass (0 is best)", *(f"{s.expected_calibration_error:.4f}" for s in states)),
+        ("Slope (1 is right; below 1 overconfident)", *(describe(state.slope) for state in states)),
+        ("Intercept (0 is right; below 0 states too many)", *(describe(state.intercept) for state in states)),
+    ]
+    used = "after" if report.temperature_in_model else "before"
+    caption = f"Temperature {report.temperature:.3f}; the model's own probabilities are those {used} it."
+    return _render_table(("Figure", "Before the temperature", "After it"), rows, caption)
+
+
+def _render_selective(report: EvaluationReport) -> str:
+    names = {
+        "coverage": "Films decided",
+        "error_among_decided": "Wrong among the decided",
+        "missed_among_cleared": "Fractured among those called no fracture",
+        "false_alarms_among_called": "Not fractured among those called fracture",
+        "sensitivity_among_decided": "Sensitivity among the decided",
+        "specificity_among_decided": "Specificity among the decided",
+    }
+    triage, figures = report.decisions.triage, report.figures.section("selective")
+    caption = (
+        f"No fracture below {triage.screening:.4f}, fracture at or above {triage.rule_in:.4f}, uncertain between."
+        if triage.screening < triage.rule_in
+        else f"Every film is decided, at {triage.rule_in:.4f}."
+    )
+    return _render_table(("Share", "Value"), [(text, describe(figures[name])) for name, text in names.items()], caption)
+
+
+def _render_subgroups(report: EvaluationReport) -> str:
+    if not report.subgroups:
+        return "<p>The dataset says nothing about its films by which they could be divided.</p>"
+    caption = (
+        f"Sensitivity and specificity at the {SUBGROUP_POINT} point. Too few: below {MIN_FILMS_PER_CLASS} films of "
+        "either class. These parts were not chosen beforehand; many comparisons are made here."
+    )
+    header = ("Column", "Value", "Films", "Fractured", "AUROC", "Sensitivity", "Specificity")
+    return _render_table(header, [_describe_subgroup(report, subgroup) for subgroup in report.subgroups], caption)
+
+
+def _describe_subgroup(report: EvaluationReport, subgroup: Subgroup) -> Sequence[str]:
+    counts = (_in_words(subgroup.column), subgroup.value, str(len(subgroup.indices)), str(subgroup.num_fractured))
+    if subgroup.is_too_few:
+        return (*counts, "too few", "too few", "too few")
+    figures = (report.figures[f"{subgroup.name}/{name}"] for name in ("auroc", "sensitivity", "specificity"))
+    return (*counts, *map(_describe_short, figures))
+
+
+def _describe_short(figure: Estimate) -> str:
+    return describe(figure, decimals=2)
+
+
+def _render_provenance(report: EvaluationReport) -> str:
+    content = report.to_dict()
+    rows = [
+        (f"{_in_words(section)}: {name.replace('_', ' ')}", _in_one_line(value))
+        for section in ("model", "dataset", "bootstrap", "software")
+        for name, value in content[section].items()
+    ]
+    return _render_table(("What", "Value"), rows, "Enough to repeat the measurement.")
+
+
+def _render_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
+    )
+    return (
+        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _in_one_line(value: Any) -> str:
+    if value is None:
+        return "not recorded"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _in_words(name: str) -> str:
+    return name.replace("rule_in", "rule-in").replace("_", " ").capitalize()

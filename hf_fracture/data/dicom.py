@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import config, dcmread
 from pydicom.dataset import FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 
 from hf_fracture.data.grayscale import convert_to_grey
@@ -37,10 +37,21 @@ _FACTS: Final = (
     *("IssuerOfPatientID", "StudyInstanceUID", "PatientAge", "PatientSex"),
 )
 _PYDICOM_SETTINGS: Final = threading.Lock()
+_MAX_UID_LENGTH: Final = 64
 _DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 _META_LENGTH_OFFSET: Final = 140  # preamble 128, mark 4, tag 4, kind 2, length 2
 _ERRORS: Final = (
-    *(InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError),
+    *(
+        InvalidDicomError,
+        BytesLengthException,
+        OSError,
+        EOFError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        IndexError,
+    ),
     *(NotImplementedError, RuntimeError, OverflowError, MemoryError, struct.error, zlib.error),
 )
 
@@ -110,10 +121,17 @@ def _read_header(data: bytes) -> FileDataset:
                 _ = element.value
             for keyword in _FACTS:
                 header.get(keyword)
-            header.file_meta.get("TransferSyntaxUID")
+            _check_transfer_syntax(header)
         finally:
             config.settings.reading_validation_mode = before
     return header
+
+
+def _check_transfer_syntax(header: FileDataset) -> None:
+    """Refuse a damaged transfer syntax; pydicom would quote it, and what follows it, while decoding."""
+    syntax = str(header.file_meta.get("TransferSyntaxUID") or "1.2.840.10008.1.2")
+    if len(syntax) > _MAX_UID_LENGTH or not syntax.replace(".", "").isdigit():
+        raise InvalidDicomError
 
 
 def _check_inflated_size(data: bytes, name: str) -> None:

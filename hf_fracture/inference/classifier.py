@@ -35,8 +35,8 @@ Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Radiograph
 
 DEFAULT_MODEL_NAME: Final = "hf_fracture/default_model"
 UNSUPPORTED_MODALITY: Final = "unsupported_modality"  # also a code of the reader, for ultrasound and the like
-BATCH_SIZE: Final = 4  # films per forward pass of predict_many; more gain nothing on a CPU
 NUM_READERS: Final = 2  # threads that decode while the network computes
+NUM_AHEAD: Final = 8  # films that are read but not yet judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,15 @@ class _Prepared:
     pixel_values: NDArray[np.float32] | None = None  # (3, S, S); None where the network is not asked
     error: UnreadableRadiograph | None = None
     seconds: float
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A finding and what an explanation of it needs."""
+
+    finding: Finding
+    prepared: _Prepared
+    feature_map: NDArray[np.float32] | None = None  # (C, h, w)
 
 
 class FractureClassifier:
@@ -139,7 +148,7 @@ class FractureClassifier:
         Raises:
             UnreadableRadiograph: If the file cannot be read. `predict_many` returns a finding instead.
         """
-        return self._judge_one(source)[0]
+        return self._judge_one(source).finding
 
     def predict_many(self, sources: Iterable[Source]) -> Iterator[Finding]:
         """Judge films one after the other, decoding the next while the network computes.
@@ -150,7 +159,7 @@ class FractureClassifier:
         Yields:
             One finding per film, in the order of the sources; `error` for a file that cannot be read.
         """
-        yield from (finding for finding, _, _ in self._stream(sources))
+        yield from (judged.finding for judged in self._stream(sources))
 
     def explain(self, source: Source, method: Method = "grad_cam") -> Attribution:
         """Show where on a film the evidence for a fracture lies, with Captum.
@@ -185,30 +194,24 @@ class FractureClassifier:
             UsageError: If the method is unknown.
         """
         check_method(method)
-        return self._finish_examination(*self._judge_one(source), method=method)
+        return self._finish_examination(self._judge_one(source), method)
 
     def examine_many(self, sources: Iterable[Source], method: Method = "grad_cam") -> Iterator[Examination]:
         """Judge and explain films in order; like `predict_many`, with `film` and `attribution` beside the finding."""
         check_method(method)
-        for finding, prepared, feature_map in self._stream(sources):
-            yield self._finish_examination(finding, prepared, feature_map, method=method)
+        for judged in self._stream(sources):
+            yield self._finish_examination(judged, method)
 
-    def _judge_one(self, source: Source) -> tuple[Finding, _Prepared, NDArray[np.float32] | None]:
+    def _judge_one(self, source: Source) -> _Judged:
         prepared = self._prepare(source)
-        finding, judged, feature_map = next(self._judge([prepared]))
-        if prepared.error is not None and finding.decision == "error":
+        judged = self._judge(prepared)
+        if prepared.error is not None and judged.finding.decision == "error":
             raise prepared.error
-        return finding, judged, feature_map
+        return judged
 
-    def _stream(self, sources: Iterable[Source]) -> Iterator[tuple[Finding, _Prepared, NDArray[np.float32] | None]]:
-        """Read ahead in threads, compute in batches, keep the order."""
-        batch: list[_Prepared] = []
-        for prepared in map_in_order(self._prepare, sources, num_threads=NUM_READERS, num_ahead=2 * BATCH_SIZE):
-            batch.append(prepared)
-            if len(batch) == BATCH_SIZE:
-                yield from self._judge(batch)
-                batch = []
-        yield from self._judge(batch)
+    def _stream(self, sources: Iterable[Source]) -> Iterator[_Judged]:
+        """Read ahead in threads and judge in order, one by one: on a CPU, films in a batch take longer each."""
+        yield from map(self._judge, map_in_order(self._prepare, sources, num_threads=NUM_READERS, num_ahead=NUM_AHEAD))
 
     def _prepare(self, source: Source) -> _Prepared:
         """Read, look and letterbox: everything before the network; safe in a thread."""
@@ -234,33 +237,20 @@ class FractureClassifier:
     def _fit_letterbox(self, film: Image.Image) -> Letterbox:
         return fit_letterbox(film.width, film.height, self._preprocessing.size_px)
 
-    def _judge(self, batch: list[_Prepared]) -> Iterator[tuple[Finding, _Prepared, NDArray[np.float32] | None]]:
-        """Run the network on those of the batch that it may see, and make a finding of each."""
+    def _judge(self, prepared: _Prepared) -> _Judged:
+        """Ask the network, if the film may be shown to it, and make a finding."""
+        if prepared.pixel_values is None or prepared.verdict is None:
+            return _Judged(self._build_finding(prepared), prepared)
         start = time.perf_counter()
-        asked = [prepared.pixel_values for prepared in batch if prepared.pixel_values is not None]
-        answers = iter(self._compute(np.stack(asked)) if asked else [])
-        seconds = (time.perf_counter() - start) / max(1, len(asked))
-        for prepared in batch:
-            if prepared.pixel_values is None:
-                yield self._build_finding(prepared), prepared, None
-                continue
-            probability, verdict, feature_map = next(answers)
-            judged = replace(
-                prepared,
-                verdict=merge_verdicts(prepared.verdict, verdict) if prepared.verdict else verdict,
-                seconds=prepared.seconds + seconds,
-            )
-            yield self._build_finding(judged, probability), judged, feature_map
-
-    def _compute(self, pixel_values: NDArray[np.float32]) -> list[tuple[float, Verdict, NDArray[np.float32] | None]]:
-        """Return probability, verdict by features and last feature map of each film of a batch."""
-        activations = self._engine.compute(pixel_values)
-        maps = activations.feature_maps
-        verdicts = [Verdict(0.0)] * len(pixel_values)
+        activations = self._engine.compute(prepared.pixel_values[None])
+        verdict, maps = prepared.verdict, activations.feature_maps
         if self._gate is not None and maps is not None:
-            verdicts = judge_features(self._gate, pool_features(maps))
-        feature_maps = [None] * len(pixel_values) if maps is None else list(maps)
-        return list(zip(map(float, activations.probabilities), verdicts, feature_maps, strict=True))
+            verdict = merge_verdicts(verdict, judge_features(self._gate, pool_features(maps))[0])
+        seconds = prepared.seconds + time.perf_counter() - start
+        finding = self._build_finding(
+            replace(prepared, verdict=verdict, seconds=seconds), float(activations.probabilities[0])
+        )
+        return _Judged(finding, prepared, None if maps is None else maps[0])
 
     def _build_finding(self, prepared: _Prepared, probability: float | None = None) -> Finding:
         """Turn what is known of one film into its row."""
@@ -312,14 +302,13 @@ class FractureClassifier:
         )
         return [Reason(code="untested_body_part", sentence=sentence)]
 
-    def _finish_examination(
-        self, finding: Finding, prepared: _Prepared, feature_map: NDArray[np.float32] | None, *, method: Method
-    ) -> Examination:
+    def _finish_examination(self, judged: _Judged, method: Method) -> Examination:
         """Add the attribution to an answer."""
+        finding, prepared = judged.finding, judged.prepared
         film = prepared.radiograph.image if prepared.radiograph else None
         if film is None or prepared.pixel_values is None or not finding.is_answer:
             return Examination(finding=finding, film=film, attribution=None)
-        attribution = self._explain(film, prepared.pixel_values, method, feature_map)
+        attribution = self._explain(film, prepared.pixel_values, method, judged.feature_map)
         total = replace(finding, seconds=finding.seconds + attribution.seconds)
         return Examination(finding=total, film=film, attribution=attribution)
 

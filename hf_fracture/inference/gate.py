@@ -18,6 +18,7 @@ from hf_fracture.inference.finding import Reason
 GATE_FILE: Final = "gate.safetensors"
 MAX_COMPONENTS: Final = 64
 MAX_REFUSED_FRACTION: Final = 0.01  # of validation films, when the limit is chosen
+LIMIT_MARGIN: Final = 1.001  # so that rounding does not refuse the film that sets the limit
 
 _TENSORS: Final = ("mean", "components", "variances", "residual_variance", "limit")
 
@@ -96,7 +97,7 @@ def fit_gate(
         max_refused_fraction: Largest share of the validation films beyond the limit, in [0, 1).
 
     Returns:
-        The statistics; `limit` is a distance of a validation film.
+        The statistics; `limit` lies a hair above the distance of a validation film.
 
     Raises:
         UsageError: If shapes do not fit, a value is not finite, there are too few films or the fraction leaves [0, 1).
@@ -121,7 +122,7 @@ def fit_gate(
     )
     distances = np.sort(statistics.distances(validation_features))
     num_refused = int(max_refused_fraction * len(distances))
-    return replace(statistics, limit=float(distances[len(distances) - 1 - num_refused]))
+    return replace(statistics, limit=LIMIT_MARGIN * float(distances[len(distances) - 1 - num_refused]))
 
 
 def judge_features(statistics: FeatureStatistics, features: NDArray[np.float32]) -> list[Verdict]:

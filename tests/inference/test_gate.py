@@ -61,7 +61,8 @@ def test_limit_refuses_at_most_the_given_share_of_validation(
 ) -> None:
     statistics = fit_gate(features, features, max_refused_fraction=fraction)
     verdicts = judge_features(statistics, features)
-    assert sum(verdict.is_refused for verdict in verdicts) == refused
+    num_refused = sum(verdict.is_refused for verdict in verdicts)
+    assert refused - 2 <= num_refused <= refused  # two films may lie within the margin
     assert all(verdict.is_refused == (verdict.score > 1.0) for verdict in verdicts)
 
 

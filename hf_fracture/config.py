@@ -44,7 +44,8 @@ class Triage:
         """Refuse limits that cross or leave [0, 1]."""
         if not 0.0 <= self.screening <= self.rule_in <= 1.0:
             raise ModelFolderError(
-                f"triage limits must satisfy 0 <= screening <= rule_in <= 1, got {self.screening!r} and {self.rule_in!r}."
+                "triage limits must satisfy 0 <= screening <= rule_in <= 1, got "
+                f"{self.screening!r} and {self.rule_in!r}. Choose them again."
             )
 
 
@@ -97,8 +98,8 @@ class FractureRecord:
             return cls(**{**known, "operating_points": points, "triage": Triage(**record["triage"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFolderError(
-                f"config.json must hold a complete key 'fracture' (operating_points, temperature, triage), got a record "
-                f"in which {error} is wrong or missing. Save the model again with hf-fracture train."
+                "config.json must hold a complete key 'fracture' (operating_points, temperature, triage), got one in "
+                f"which {error} is wrong or missing. Save the model again with hf-fracture train."
             ) from error
 
 

@@ -1,6 +1,7 @@
 """`hf-fracture train`: fine-tune, calibrate on validation, and write the model folder."""
 
 import argparse
+import dataclasses
 import platform
 import shutil
 import sys
@@ -35,9 +36,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("dataset", metavar="DATASET", help="prepared folder or Hub id")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the run")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of fields; flags win over it")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="remove what an earlier run left in OUT and start anew"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="remove what an earlier run left in OUT")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -143,7 +142,7 @@ def _field_parser() -> "HfArgumentParser":
     from hf_fracture.config import RecipeConfig
     from hf_fracture.training.arguments import FractureTrainingArguments
 
-    parser = HfArgumentParser([RecipeConfig, FractureTrainingArguments], add_help=False)  # type: ignore[arg-type]
+    parser = HfArgumentParser([RecipeConfig, FractureTrainingArguments], add_help=False)  # type: ignore[list-item]
     for action in parser._actions:
         action.required = False
         action.default = argparse.SUPPRESS
@@ -161,12 +160,12 @@ def _read_fields(args: argparse.Namespace) -> tuple["RecipeConfig", "FractureTra
     from hf_fracture.config import RecipeConfig
     from hf_fracture.training.arguments import FractureTrainingArguments
 
-    own = {"dataset", "out", "config", "overwrite", "command", "debug", "output_dir"}
-    flags = {name: value for name, value in vars(args).items() if name not in own}
+    names = {field.name for kind in (RecipeConfig, FractureTrainingArguments) for field in dataclasses.fields(kind)}
+    flags = {name: value for name, value in vars(args).items() if name in names - {"output_dir"}}
     fields = {**(_read_config(args.config) if args.config else {}), **flags}
     if not fields.get("backbone"):
         raise UsageError("Expected --backbone (a row of hf-fracture backbones, a folder or a Hub id), got none.")
-    parser = HfArgumentParser([RecipeConfig, FractureTrainingArguments])  # type: ignore[arg-type]
+    parser = HfArgumentParser([RecipeConfig, FractureTrainingArguments])  # type: ignore[list-item]
     try:
         recipe, arguments = parser.parse_dict({**fields, "output_dir": str(args.out / "checkpoints")})
     except (ValueError, TypeError) as error:

@@ -126,5 +126,5 @@ def build_evidence_classifier(backbone: str, *, image_size: int, prior_logit: fl
             f"Evidence supervision needs a ResNet, whose head it can be folded into, got {type(model).__name__}. "
             "Pass --evidence_weight 0 to train without it."
         )
-    stride = 2 ** (1 + len(model.config.depths))
+    stride = 2 ** (1 + len(model.config.depths or ()))
     return EvidenceClassifier(model.resnet, num_positions=(image_size // stride) ** 2, prior_logit=prior_logit)

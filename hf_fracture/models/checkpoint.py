@@ -112,9 +112,9 @@ def read_preprocessing(model_dir: Path) -> Preprocessing:
     size = config.get("size", {})
     if "max_height" not in size or size.get("max_height") != size.get("max_width") or config.get("do_center_crop"):
         raise ModelFolderError(
-            "Expected preprocessor_config.json to describe a letterbox (size max_height = max_width, padding, no centre "
-            f"crop), got size {size} and do_center_crop {config.get('do_center_crop')}. Use transformers.pipeline for "
-            "models with other preprocessing."
+            "Expected preprocessor_config.json to describe a letterbox (size max_height = max_width, padding, no "
+            f"centre crop), got size {size} and do_center_crop {config.get('do_center_crop')}. For another "
+            "preprocessing use transformers.pipeline."
         )
     mean, std = config["image_mean"], config["image_std"]
     return Preprocessing(size_px=int(size["max_height"]), mean=tuple(mean), std=tuple(std))

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel, ResNetConfig, ResNetForImageClassification, ResNetModel
-from transformers.modeling_outputs import ModelOutput
+from transformers.models.resnet.modeling_resnet import ResNetConvLayer, ResNetStage
+from transformers.utils.generic import ModelOutput
 
 from hf_fracture.errors import ModelFolderError
 from hf_fracture.labels import ID2LABEL, LABEL2ID
@@ -128,7 +129,7 @@ class EvidenceClassifier(nn.Module):
         """Attach head and pooling to the backbone."""
         super().__init__()
         self.backbone = backbone
-        config = cast(ResNetConfig, backbone.config)
+        config = backbone.config
         self.head = EvidenceHead(cast(list[int], config.hidden_sizes)[-1], config.layer_type)
         self.pooling = EvidencePooling(num_positions, prior_logit)
 
@@ -191,7 +192,7 @@ def fold_evidence(classifier: EvidenceClassifier) -> ResNetForImageClassificatio
     Returns:
         The ResNet in eval mode, with two labels.
     """
-    source = cast(ResNetConfig, classifier.backbone.config)
+    source = classifier.backbone.config
     depths = list(cast(Sequence[int], source.depths))
     config = ResNetConfig(
         embedding_size=source.embedding_size,
@@ -201,23 +202,25 @@ def fold_evidence(classifier: EvidenceClassifier) -> ResNetForImageClassificatio
         hidden_act=source.hidden_act,
         downsample_in_first_stage=source.downsample_in_first_stage,
         downsample_in_bottleneck=source.downsample_in_bottleneck,
-        num_labels=2,
-        id2label=ID2LABEL,
-        label2id=LABEL2ID,
     )
+    config.id2label, config.label2id = dict(ID2LABEL), dict(LABEL2ID)
     folded = ResNetForImageClassification(config)
     folded.resnet.load_state_dict(classifier.backbone.state_dict(), strict=False)
-    _fill_layer(folded.resnet.encoder.stages[-1].layers[-1].layer, classifier.head)
-    _fill_classifier(folded.classifier[-1], classifier.pooling)
-    return cast(ResNetForImageClassification, folded.eval())
+    last_stage = cast(ResNetStage, folded.resnet.encoder.stages[-1])
+    _fill_layer(cast(nn.Sequential, last_stage.layers[-1].layer), classifier.head)
+    _fill_classifier(cast(nn.Linear, folded.classifier[-1]), classifier.pooling)
+    folded.train(mode=False)
+    return folded
 
 
 def _fill_layer(layers: nn.Sequential, head: EvidenceHead) -> None:
     """Fill the residual branch of the added layer: pass-through channels first, the head's own behind them."""
     num_passed = len(KNOTS)
-    *hidden, last = layers
+    *hidden, last = cast(list[ResNetConvLayer], list(layers))
+    convolutions = cast(list[nn.Conv2d], list(head.convolutions))
+    normalizations = cast(list[nn.BatchNorm2d], list(head.normalizations))
     for index, (target, convolution, normalization) in enumerate(
-        zip(hidden, head.convolutions, head.normalizations, strict=True)
+        zip(hidden, convolutions, normalizations, strict=True)
     ):
         _clear(target)
         first_input = num_passed if index else 0
@@ -226,7 +229,7 @@ def _fill_layer(layers: nn.Sequential, head: EvidenceHead) -> None:
         for name in ("weight", "bias", "running_mean", "running_var"):
             getattr(target.normalization, name)[num_passed:] = getattr(normalization, name)
         # The head's normalisation may use another epsilon; a shift of the variance makes both equal.
-        target.normalization.running_var[num_passed:] += normalization.eps - target.normalization.eps
+        cast(Tensor, target.normalization.running_var)[num_passed:] += normalization.eps - target.normalization.eps
     _clear(last)
     centre = last.convolution.kernel_size[0] // 2
     _pass_channels(last.convolution.weight, -1.0)
@@ -234,9 +237,9 @@ def _fill_layer(layers: nn.Sequential, head: EvidenceHead) -> None:
     last.normalization.bias[:num_passed] = cast(Tensor, head.score.bias) - torch.tensor(KNOTS)
 
 
-def _clear(layer: nn.Module) -> None:
+def _clear(layer: ResNetConvLayer) -> None:
     """Set a convolution to zero and its normalisation to the identity."""
-    convolution, normalization = cast(nn.Conv2d, layer.convolution), cast(nn.BatchNorm2d, layer.normalization)
+    convolution, normalization = layer.convolution, layer.normalization
     convolution.weight.zero_()
     normalization.weight.fill_(1.0)
     normalization.bias.zero_()
@@ -276,6 +279,5 @@ def adjust_head(model: PreTrainedModel, *, temperature: float, shift: float = 0.
     if len(linear) != 1 or linear[0].out_features != 2:
         raise ModelFolderError("Expected a head with one Linear layer of two outputs to fold the calibration into.")
     head = linear[0]
-    head.bias += torch.tensor([-shift / 2, shift / 2], dtype=head.bias.dtype)
-    head.weight /= temperature
-    head.bias /= temperature
+    head.bias.add_(torch.tensor([-shift / 2, shift / 2])).div_(temperature)
+    head.weight.div_(temperature)

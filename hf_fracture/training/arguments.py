@@ -10,7 +10,7 @@ class FractureTrainingArguments(TrainingArguments):
     """`TrainingArguments` with other defaults; everything else is upstream's.
 
     * `output_dir`: set by `--out`; checkpoints lie in its folder `checkpoints`.
-    * `learning_rate` 5e-4 (5e-5) and `weight_decay` 0.05 (0): a convolutional network with BatchNorm, fine-tuned with
+    * `learning_rate` 1.5e-4 (5e-5) and `weight_decay` 0.05 (0): a convolutional network with BatchNorm, fine-tuned with
       AdamW, not a transformer.
     * `lr_scheduler_type` cosine (linear), `warmup_steps` 0.05 of the steps (0): short runs end at a rate of 0.
     * `per_device_train_batch_size` 16, `per_device_eval_batch_size` 32 (8): fits two CPU cores and any GPU.
@@ -24,7 +24,7 @@ class FractureTrainingArguments(TrainingArguments):
     * `disable_tqdm` off: progress is shown on stderr.
     """
 
-    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of AdamW."})
+    learning_rate: float = field(default=1.5e-4, metadata={"help": "Peak learning rate of AdamW."})
     weight_decay: float = field(default=0.05, metadata={"help": "Decoupled weight decay."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
     warmup_steps: float = field(default=0.05, metadata={"help": "Steps of warm-up; below 1 a share of all steps."})

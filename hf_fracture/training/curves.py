@@ -20,7 +20,7 @@ def write_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     losses, scores = figure.subplots(1, 2)
     panels = (
         (losses, "loss", {"loss": ("training", "o-"), "eval_loss": ("validation", "s--")}),
@@ -34,5 +34,5 @@ def write_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         axes.legend(frameon=False)
         axes.grid(alpha=0.3)
     partial = path.with_name(f".{path.name}.partial.png")
-    canvas.print_png(partial)
+    figure.savefig(partial)
     partial.replace(path)

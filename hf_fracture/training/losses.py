@@ -34,7 +34,7 @@ def balanced_class_weights(labels: ArrayLike) -> tuple[float, float]:
     counts = np.bincount(np.asarray(labels), minlength=2)
     if len(counts) != 2 or counts.min() == 0:
         raise TrainingError(
-            f"Expected films of both classes to train on, got {counts.tolist()} per class. Check the labels or the split."
+            f"Expected films of both classes to train on, got {counts.tolist()} per class. Check labels and split."
         )
     negative, positive = (float(counts.sum() / (2 * count)) for count in counts)
     return negative, positive

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import EvalPrediction
 
 from hf_fracture.config import RecipeConfig
@@ -31,6 +39,10 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 CHECKPOINT_FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
+RECORDED_ARGUMENTS = (
+    *("learning_rate", "weight_decay", "lr_scheduler_type", "warmup_steps", "optim", "max_grad_norm"),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "bf16", "seed"),
+)
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
 
 
@@ -54,9 +66,9 @@ class TrainingResult:
 class StopAtNonFiniteLoss(TrainerCallback):
     """End the run, with the place, as soon as a logged loss is not a number."""
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: object) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ARG002 - the callback's interface
         """Raise if the loss just logged is not finite."""
-        loss = (logs or {}).get("loss", 0.0)
+        loss = float(kwargs.get("logs", {}).get("loss", 0.0))
         if not math.isfinite(loss):
             raise TrainingError(
                 f"Expected a finite training loss, got {loss} at step {state.global_step} (epoch {state.epoch:.2f}). "
@@ -111,14 +123,14 @@ def train_classifier(
         callbacks=_build_callbacks(recipe),
     )
     trainer.train(resume_from_checkpoint=find_checkpoint(Path(cast(str, arguments.output_dir))))
-    classifier = fold_evidence(model.float().cpu()) if isinstance(model, EvidenceClassifier) else model
-    standard = cast(PreTrainedModel, classifier).float().cpu().eval()
+    classifier = fold_evidence(model.to("cpu", torch.float32)) if isinstance(model, EvidenceClassifier) else model
+    standard = cast(PreTrainedModel, classifier.to("cpu", torch.float32).eval())
     # Weighting class 1 by w shifts its logit by log w; taking it out gives back the data's own prevalence.
     adjust_head(standard, temperature=1.0, shift=-math.log(weights[FRACTURED] / weights[1 - FRACTURED]))
     return TrainingResult(
         model=standard,
         preprocessing=preprocessing,
-        history=cast(list[dict[str, float]], trainer.state.log_history),
+        history=trainer.state.log_history,
         seconds=time.monotonic() - started,
     )
 
@@ -138,21 +150,11 @@ def find_checkpoint(checkpoint_dir: Path) -> str | None:
 
 
 def describe_run(recipe: RecipeConfig, arguments: FractureTrainingArguments) -> dict[str, Any]:
-    """Return the configuration of a run for `run.json`: the recipe, and the arguments that differ from upstream's."""
-    kept = [
-        "learning_rate",
-        "weight_decay",
-        "lr_scheduler_type",
-        "warmup_steps",
-        "per_device_train_batch_size",
-        "num_train_epochs",
-        "gradient_accumulation_steps",
-        "bf16",
-        "seed",
-        "max_grad_norm",
-        "optim",
-    ]
-    return {"recipe": asdict(recipe), "training_arguments": {name: _plain(getattr(arguments, name)) for name in kept}}
+    """Return the configuration of a run for `run.json`: the recipe and the arguments that matter."""
+    kept = {name: _plain(getattr(arguments, name)) for name in RECORDED_ARGUMENTS}
+    # A folder is named without its path: where it lies on one machine tells others nothing.
+    backbone = Path(recipe.backbone).name if Path(recipe.backbone).is_dir() else recipe.backbone
+    return {"recipe": {**asdict(recipe), "backbone": backbone}, "training_arguments": kept}
 
 
 def _plain(value: object) -> object:
@@ -169,7 +171,7 @@ def _check_splits(dataset: "DatasetDict") -> None:
         found = sorted(set(dataset[name]["label"]))
         if found != [0, 1]:
             raise TrainingError(
-                f"Expected films of both classes in split '{name}', found labels {found}. Check the labels or the split."
+                f"Expected films of both classes in split '{name}', found labels {found}. Check labels and split."
             )
 
 

@@ -62,8 +62,7 @@ def render_overlay(film: Image.Image, heatmap: NDArray[np.float32], *, opacity: 
             f"heatmap must lie in [0, 1], got [{heatmap.min():g}, {heatmap.max():g}]. Pass Attribution.heatmap."
         )
     _check_opacity(opacity)
-    grey = np.asarray(film.convert("L"), dtype=np.float32)
-    return Image.fromarray(_blend(grey, heatmap, opacity))
+    return Image.fromarray(_blend(np.asarray(film.convert("L")), heatmap, opacity))
 
 
 def add_colour_bar(overlay: Image.Image, *, opacity: float = DEFAULT_OPACITY) -> Image.Image:
@@ -88,7 +87,9 @@ def add_colour_bar(overlay: Image.Image, *, opacity: float = DEFAULT_OPACITY) ->
     canvas.paste(overlay, (0, 0))
     ramp = np.tile(np.linspace(0.0, 1.0, width - 2 * margin, dtype=np.float32), (bar_height, 1))
     bar_top = overlay.height + margin
-    canvas.paste(Image.fromarray(_blend(np.full_like(ramp, _MID_GREY), ramp, opacity)), (margin, bar_top))
+    canvas.paste(
+        Image.fromarray(_blend(np.full(ramp.shape, _MID_GREY, dtype=np.uint8), ramp, opacity)), (margin, bar_top)
+    )
     draw = ImageDraw.Draw(canvas)
     text_top = bar_top + bar_height + font_px // 4
     for value, anchor in ((0.0, "la"), (0.5, "ma"), (1.0, "ra")):
@@ -136,12 +137,19 @@ def draw_candidate_box(
     return drawn
 
 
-def _blend(grey: NDArray[np.float32], heatmap: NDArray[np.float32], opacity: float) -> NDArray[np.uint8]:
-    """Mix (H, W) grey levels in 0..255 with the colours of the heatmap; (H, W, 3)."""
-    colours = colour_table()[np.round(heatmap * 255).astype(np.uint8)]  # (H, W, 3)
-    alpha = (opacity * heatmap)[..., None]
-    mixed = grey[..., None] * (1.0 - alpha) + colours * alpha
-    blended: NDArray[np.uint8] = np.round(mixed).astype(np.uint8)
+def _blend(grey: NDArray[np.uint8], heatmap: NDArray[np.float32], opacity: float) -> NDArray[np.uint8]:
+    """Mix (H, W) grey levels with the colours of the heatmap; (H, W, 3).
+
+    Both the colour and its weight hang on one of 256 strengths, so they are looked up instead of computed per pixel.
+    """
+    strengths = np.linspace(0.0, 1.0, 256, dtype=np.float32)
+    film_weights = 1.0 - opacity * strengths  # (256,)
+    tints = colour_table() * (1.0 - film_weights)[:, None] + 0.5  # (256, 3); the half rounds
+    levels = (heatmap * 255.0 + 0.5).astype(np.uint8)  # (H, W)
+    dimmed = grey * film_weights[levels]
+    blended = np.empty((*grey.shape, 3), dtype=np.uint8)
+    for channel in range(3):
+        blended[..., channel] = dimmed + tints[:, channel].astype(np.float32)[levels]
     return blended
 
 

@@ -18,7 +18,7 @@ from hf_fracture.inference.finding import Reason
 GATE_FILE: Final = "gate.safetensors"
 MAX_COMPONENTS: Final = 64
 MAX_REFUSED_FRACTION: Final = 0.01  # of validation films, when the limit is chosen
-LIMIT_MARGIN: Final = 1.001  # so that rounding does not refuse the film that sets the limit
+LIMIT_MARGIN: Final = 1.0001  # so that rounding does not refuse the film that sets the limit
 
 _TENSORS: Final = ("mean", "components", "variances", "residual_variance", "limit")
 

@@ -5,11 +5,18 @@ from pathlib import Path
 from typing import Final
 
 from hf_fracture.data.schema import RawRow
-from hf_fracture.data.sources import fracatlas
+from hf_fracture.data.sources import (
+    bone_break,
+    fracatlas,
+    grazpedwri_dx,
+    image_folder,
+    kaggle_multi_region,
+    wrist,
+)
 from hf_fracture.data.sources.info import Download, SourceInfo
 from hf_fracture.errors import UsageError
 
-_MODULES: Final = (fracatlas,)
+_MODULES: Final = (kaggle_multi_region, wrist, grazpedwri_dx, fracatlas, bone_break, image_folder)
 
 SOURCES: Final[dict[str, SourceInfo]] = {module.INFO.name: module.INFO for module in _MODULES}
 _READERS: Final[dict[str, Callable[[Path], Iterator[RawRow]]]] = {

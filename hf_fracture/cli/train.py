@@ -161,7 +161,7 @@ def _read_fields(args: argparse.Namespace) -> tuple["RecipeConfig", "FractureTra
     from hf_fracture.training.arguments import FractureTrainingArguments
 
     names = {field.name for kind in (RecipeConfig, FractureTrainingArguments) for field in dataclasses.fields(kind)}
-    flags = {name: value for name, value in vars(args).items() if name in names - {"output_dir"}}
+    flags = {name: value for name, value in vars(args).items() if name in names - {"output_dir", "debug"}}
     fields = {**(_read_config(args.config) if args.config else {}), **flags}
     if not fields.get("backbone"):
         raise UsageError("Expected --backbone (a row of hf-fracture backbones, a folder or a Hub id), got none.")

@@ -1,0 +1,135 @@
+"""The page's second half as HTML: how often the model is wrong, what it is for, how a program asks it.
+
+Every figure comes from the model folder's own `evaluation.json`. May depend on `texts` and `panels`.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import texts
+from hf_fracture.inference.classifier import FractureClassifier
+from panels import format_interval, format_probability, format_share
+
+
+def render_evidence(classifier: FractureClassifier) -> str:
+    """Return the panel of measurements: cohort, AUROC, operating points, the three answers, body parts."""
+    evaluation = classifier.evaluation
+    title = f"<h2>{texts.EVIDENCE_TITLE}</h2>"
+    if evaluation is None:
+        return f"<section class='sheet'>{title}<p>{texts.EVIDENCE_NONE}</p></section>"
+    cohort = texts.EVIDENCE_COHORT.format(
+        num_films=f"{evaluation['cohort']['num_films']:,}",
+        num_fractured=f"{evaluation['cohort']['num_fractured']:,}",
+        dataset=escape(str(evaluation["dataset"]["name"])),
+        split=escape(str(evaluation["dataset"]["split"])),
+        chosen_on=escape(str(evaluation["operating_points"]["chosen_on"])),
+    )
+    auroc = evaluation["metrics"]["auroc"]
+    area = texts.EVIDENCE_AUROC.format(value=f"{auroc['value']:.3f}", interval=_format_area(auroc))
+    return (
+        f"<section class='sheet'>{title}<p>{cohort}</p><p>{area}</p>{_render_points(evaluation)}"
+        f"{_render_triage(evaluation)}{_render_parts(evaluation)}</section>"
+    )
+
+
+def render_use(classifier: FractureClassifier) -> str:
+    """Return the panel of what the model is for and what it is not for."""
+    record = classifier.record
+    facts = {
+        "body_parts": escape(_join(record.body_parts)) if record and record.body_parts else texts.UNKNOWN_BODY_PARTS,
+        "modality": texts.MODALITY_NAMES[record.modality] if record else texts.MODALITY_NAMES["XR"],
+    }
+    columns = ((texts.FOR_TITLE, texts.FOR), (texts.NOT_FOR_TITLE, texts.NOT_FOR))
+    lists = "".join(
+        f"<div><h3>{name}</h3><ul>{''.join(f'<li>{line.format(**facts)}</li>' for line in lines)}</ul></div>"
+        for name, lines in columns
+    )
+    return f"<section class='sheet'><h2>{texts.USE_TITLE}</h2><div class='two'>{lists}</div></section>"
+
+
+def render_program(url: str) -> str:
+    """Return the panel that shows how a program asks the page at `url`."""
+    example = escape(texts.PROGRAM_EXAMPLE.format(url=url))
+    return (
+        f"<section class='sheet'><h2>{texts.PROGRAM_TITLE}</h2><p>{texts.PROGRAM_NOTE}</p>"
+        f"<pre tabindex='0'><code>{example}</code></pre></section>"
+    )
+
+
+def _render_points(evaluation: Mapping[str, Any]) -> str:
+    rows = []
+    for name, point in evaluation["operating_points"]["points"].items():
+        sensitivity, specificity = point["metrics"]["sensitivity"], point["metrics"]["specificity"]
+        counts = texts.EVIDENCE_COUNTS.format(
+            missed=round(100 * (1 - sensitivity["value"])), alarms=round(100 * (1 - specificity["value"]))
+        )
+        cells = [
+            f"<b>{texts.POINT_NAMES.get(name, escape(name))}</b>",
+            format_probability(point["threshold"]),
+            _render_estimate(sensitivity),
+            _render_estimate(specificity),
+            counts,
+        ]
+        rows.append(cells)
+    return _render_table(texts.EVIDENCE_COLUMNS, rows, wide=(4,))
+
+
+def _render_triage(evaluation: Mapping[str, Any]) -> str:
+    metrics = evaluation["selective"]["metrics"]
+    coverage, error = metrics["coverage"], metrics["error_among_decided"]
+    if coverage["value"] is None or error["value"] is None:
+        return ""
+    sentence = texts.EVIDENCE_TRIAGE.format(
+        coverage=format_share(coverage["value"]),
+        coverage_interval=format_interval(coverage),
+        error=format_share(error["value"]),
+        error_interval=format_interval(error),
+    )
+    return f"<p>{sentence}</p>"
+
+
+def _render_parts(evaluation: Mapping[str, Any]) -> str:
+    parts = [row for row in evaluation["subgroups"]["rows"] if row["column"] == "body_part"]
+    if not parts:
+        return ""
+    rows = [
+        [
+            f"<b>{escape(str(row['value']))}</b>",
+            f"{row['num_films']} <small>{row['num_fractured']} fractured</small>",
+            *(_render_estimate(row[name]) for name in ("sensitivity", "specificity")),
+        ]
+        for row in parts
+    ]
+    return f"<h3>{texts.EVIDENCE_PARTS}</h3>{_render_table(texts.EVIDENCE_PART_COLUMNS, rows)}"
+
+
+def _render_estimate(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return f"<small>{texts.EVIDENCE_TOO_FEW}</small>"
+    return f"<b>{format_share(estimate['value'])}</b> <small>{format_interval(estimate)}</small>"
+
+
+def _render_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: tuple[int, ...] = ()) -> str:
+    """Return a table that becomes a list of cards on a narrow screen; `wide` cells get a line of their own there."""
+    head = "".join(f"<th scope='col'>{column}</th>" for column in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td data-label='{column}'{' class=wide' if index in wide else ''}>{cell}</td>"
+            for index, (column, cell) in enumerate(zip(columns, row, strict=True))
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table class='points-table'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _format_area(estimate: Mapping[str, Any]) -> str:
+    if estimate.get("lower") is None:
+        return "no interval can be given"
+    return f"{estimate['lower']:.3f} to {estimate['upper']:.3f}"
+
+
+def _join(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

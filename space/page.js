@@ -1,0 +1,10 @@
+// Paste anywhere puts the file into the one file input of the page, as if it had been chosen there.
+document.addEventListener("paste", (event) => {
+  const film = [...(event.clipboardData?.files ?? [])][0];
+  const input = document.querySelector("#film input[type=file]");
+  if (!film || !input) return;
+  const transfer = new DataTransfer();
+  transfer.items.add(film);
+  input.files = transfer.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+});

@@ -1,0 +1,331 @@
+"""The page's panels as HTML: the answer with its scale, the film with its map, the measurements.
+
+Pure functions from findings and measurements to text; everything that comes from a file is escaped. May depend on
+`texts`, `hf_fracture.inference` and `hf_fracture.explain`.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import texts
+from hf_fracture.explain.attribution import Attribution
+from hf_fracture.explain.overlay import colour_table
+from hf_fracture.inference.classifier import Examination, FractureClassifier
+from hf_fracture.inference.finding import Finding
+
+MAX_FILM_PX: Final = 1400  # longest side of the film on the page; the network sees less
+MAX_MAP_PX: Final = 640  # longest side of the map, which is smooth
+MAX_THUMBNAIL_PX: Final = 240
+
+# What the gate refuses because it is no radiograph at all; its other codes concern films that cannot be answered.
+NO_RADIOGRAPH_CODES: Final = frozenset({"not_a_radiograph", "colour_image", "drawing", "document", "saturated"})
+
+_CLASS_OF_DECISION: Final = {
+    "fracture": "fracture",
+    "uncertain": "uncertain",
+    "no fracture": "none",
+    "refused": "refused",
+    "error": "refused",
+}
+
+
+def render_waiting() -> str:
+    """Return the answer panel before there is a film."""
+    return _answer_sheet("waiting", texts.WAITING, texts.WAITING_SENTENCE)
+
+
+def render_expired() -> str:
+    """Return the answer panel for a film that was deleted meanwhile."""
+    return _answer_sheet("refused", texts.NO_ANSWER, texts.EXPIRED_SENTENCE)
+
+
+def render_answer(finding: Finding, classifier: FractureClassifier) -> str:
+    """Return the answer panel: words, probability on the scale of operating points, what such an answer is worth."""
+    if finding.probability is None:
+        return _render_refusal(finding)
+    word = {"fracture": texts.FRACTURE, "uncertain": texts.UNCERTAIN}.get(finding.decision, texts.NO_FRACTURE)
+    limits = read_limits(classifier)
+    parts = [
+        f"<p class='probability'>{texts.PROBABILITY} <b>{format_probability(finding.probability)}</b></p>",
+        render_scale(finding.probability, limits, classifier),
+        _render_notes(finding),
+        _render_worth(finding, classifier.evaluation),
+        _render_source(finding),
+    ]
+    return _answer_sheet(_CLASS_OF_DECISION[finding.decision], word, _explain_decision(finding, limits), *parts)
+
+
+def render_scale(probability: float, limits: tuple[float, float], classifier: FractureClassifier) -> str:
+    """Draw the probability between 0 and 1, over the zones of the three answers and the operating points.
+
+    Args:
+        probability: Calibrated probability of a fracture, in [0, 1].
+        limits: Where "uncertain" begins and where "fracture" begins, in [0, 1].
+        classifier: Brings the operating points.
+    """
+    low, high = limits
+    zones = [("none", low), ("uncertain", high - low), ("fracture", 1.0 - high)]
+    bar = "".join(f"<span class='zone {name}' style='flex:{width:.4f}'></span>" for name, width in zones if width > 0)
+    points = classifier.record.operating_points if classifier.record else {}
+    ticks = "".join(f"<span class='tick' style='left:{point.threshold:.2%}'></span>" for point in points.values())
+    names = [
+        f"{texts.POINT_NAMES.get(name, name)} {format_probability(point.threshold)}" for name, point in points.items()
+    ]
+    label = f"{texts.PROBABILITY}: {format_probability(probability)}. {', '.join(names)}."
+    return (
+        f"<div class='scale' role='img' aria-label='{escape(label)}'><div class='zones'>{bar}</div>{ticks}"
+        f"<span class='needle' style='left:{probability:.2%}'></span>"
+        "<span class='end' style='left:-7px'>0%</span><span class='end' style='right:-7px'>100%</span></div>"
+        f"<ul class='points'>{_render_zone_key(low, high)}</ul>"
+        f"<p class='soft'>{texts.POINTS} {escape(', '.join(names).lower())}</p>"
+    )
+
+
+def read_limits(classifier: FractureClassifier) -> tuple[float, float]:
+    """Return where "uncertain" and where "fracture" begin; both 0.5 for a model without a record."""
+    if classifier.record is None:
+        return 0.5, 0.5
+    return classifier.record.triage.screening, classifier.record.triage.rule_in
+
+
+def render_viewer(examination: Examination | None, name: str | None = None) -> str:
+    """Return the film with its map above it; the page's slider sets the map's opacity.
+
+    Args:
+        examination: What the classifier found; None before there is a film.
+        name: The file's own name.
+    """
+    if examination is None or examination.film is None:
+        return f"<div class='viewer'><div class='empty-film'>{texts.VIEWER_EMPTY}</div></div>"
+    film = fit_image(examination.film, MAX_FILM_PX)
+    width, height = film.size
+    picture = f"<img class='film' src='{encode_image(film, 'JPEG')}' alt='{escape(texts.FILM_ALT)}'>"
+    picture += _render_map_layer(examination.attribution)
+    size_px = f"{examination.film.width} x {examination.film.height} px"
+    caption = f"<p class='soft name'>{escape(name)}, {size_px}</p>" if name else ""
+    size = f"aspect-ratio:{width}/{height};max-width:calc(70vh*{width / height:.4f})"
+    legend = _render_legend(examination.attribution)
+    return f"<div class='viewer'><div class='stack' style='{size}'>{picture}</div>{legend}{caption}</div>"
+
+
+def render_map(attribution: Attribution) -> Image.Image:
+    """Return the map as a picture whose alpha is the strength of the evidence, at most `MAX_MAP_PX` long.
+
+    Drawn over the film with opacity o, it gives what `Attribution.overlay(film, opacity=o)` gives.
+    """
+    heatmap = np.asarray(fit_image(Image.fromarray(attribution.heatmap), MAX_MAP_PX)).clip(0.0, 1.0)
+    levels = np.round(heatmap * 255).astype(np.uint8)
+    return Image.fromarray(np.dstack([colour_table()[levels], levels]))
+
+
+def render_map_worth(method: str, attribution: Attribution | None, scores: Mapping[str, Any] | None) -> str:
+    """Say how often the peak of such a map lies in the fracture, as measured for this model.
+
+    Args:
+        method: Name of the method.
+        attribution: The map of this film, or None.
+        scores: `FractureClassifier.attribution_scores`.
+    """
+    measured = (scores or {}).get("methods", {}).get(method, {}).get("peak_in_region")
+    if measured and measured.get("value") is not None:
+        centre = (scores or {}).get("baselines", {}).get("centre", {}).get("peak_in_region", {}).get("value")
+        sentence = texts.MAP_WORTH.format(
+            value=format_share(measured["value"]),
+            interval=format_interval(measured),
+            centre="not measured" if centre is None else format_share(centre),
+        )
+    else:
+        sentence = texts.MAP_WORTH_UNKNOWN.format(method=texts.METHOD_NAMES.get(method, escape(method)))
+    if attribution is not None and attribution.completeness_gap is not None:
+        sentence += " " + texts.MAP_GAP.format(gap=f"{attribution.completeness_gap:.3f}")
+    return f"<p class='soft'>{sentence}</p>"
+
+
+def describe_place(heatmap: NDArray[np.float32]) -> str:
+    """Say in which ninth of the film the map (H, W) has its peak.
+
+    >>> describe_place(np.eye(9, dtype=np.float32)[::-1] * np.arange(9))
+    'in the upper right'
+    """
+    row, column = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
+    vertical = ("upper", "", "lower")[min(2, int(3 * row / heatmap.shape[0]))]
+    horizontal = ("left", "", "right")[min(2, int(3 * column / heatmap.shape[1]))]
+    return f"in the {' '.join(part for part in (vertical, horizontal) if part) or 'middle'}"
+
+
+def render_examples(title: str, note: str, films: Sequence[tuple[Image.Image, str]]) -> str:
+    """Return a strip of buttons, one per film; each carries its index.
+
+    Args:
+        title: Heading.
+        note: What must be said about the films, as HTML.
+        films: Thumbnail and caption of each.
+    """
+    buttons = "".join(_render_example(index, film, caption) for index, (film, caption) in enumerate(films))
+    heading = f"<h2>{escape(title)}</h2><p class='soft'>{note}</p>"
+    return f"<section class='sheet'>{heading}<div class='strip'>{buttons}</div></section>"
+
+
+def fit_image(image: Image.Image, max_side_px: int) -> Image.Image:
+    """Reduce an image to a longest side of `max_side_px`; a smaller one stays as it is."""
+    factor = max_side_px / max(image.size)
+    if factor >= 1.0:
+        return image
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def draw_warm_up_film() -> Image.Image:
+    """Return a grey ramp of the size of a film: enough to run a network once."""
+    return Image.fromarray(np.tile(np.arange(512, dtype=np.uint16) // 2, (640, 1)).astype(np.uint8))
+
+
+def encode_image(image: Image.Image, image_format: str) -> str:
+    """Return an image as a data URI, so that it is never written to disk."""
+    buffer = BytesIO()
+    image.save(buffer, image_format, quality=90)
+    return f"data:image/{image_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def format_probability(probability: float) -> str:
+    """Write a probability as a percentage that is never rounded to certainty.
+
+    >>> [format_probability(p) for p in (0.0, 0.0123, 0.5, 0.9996)]
+    ['below 0.1%', '1.2%', '50%', 'above 99.9%']
+    """
+    if probability < 0.001:
+        return "below 0.1%"
+    if probability > 0.999:
+        return "above 99.9%"
+    return f"{probability:.1%}" if probability < 0.0995 or probability > 0.9905 else f"{probability:.0%}"
+
+
+def format_share(share: float) -> str:
+    """Write a share in [0, 1] as a percentage.
+
+    >>> [format_share(share) for share in (0.0, 0.034, 0.6)]
+    ['0%', '3.4%', '60%']
+    """
+    return f"{share:.1%}" if 0.0 < share < 0.0995 else f"{share:.0%}"
+
+
+def format_interval(estimate: Mapping[str, Any]) -> str:
+    """Write the interval of an estimate (`value`, `lower`, `upper`)."""
+    if estimate.get("lower") is None or estimate.get("upper") is None:
+        return "no interval can be given"
+    return f"{format_share(estimate['lower'])} to {format_share(estimate['upper'])}"
+
+
+def _answer_sheet(tone: str, word: str, sentence: str, *parts: str) -> str:
+    return (
+        f"<section class='sheet answer {tone}'><h2 class='word'>{escape(word)}</h2>"
+        f"<p class='why'>{escape(sentence)}</p>{''.join(parts)}</section>"
+    )
+
+
+def _render_refusal(finding: Finding) -> str:
+    """Return the answer panel of a file that was not answered: which kind of no, and each reason as a sentence."""
+    sentences = [_strip_subject(reason.sentence) for reason in finding.reasons]
+    codes = {reason.code for reason in finding.reasons}
+    if finding.decision == "error":
+        word = texts.UNREADABLE
+    else:
+        word = texts.NOT_A_RADIOGRAPH if codes & NO_RADIOGRAPH_CODES else texts.NO_ANSWER
+    further = "".join(f"<p class='why'>{escape(sentence)}</p>" for sentence in sentences[1:])
+    first = sentences[0] if sentences else ""
+    return _answer_sheet("refused", word, first, further, _render_notes(finding, reasons=False))
+
+
+def _render_example(index: int, film: Image.Image, caption: str) -> str:
+    picture = encode_image(fit_image(film, MAX_THUMBNAIL_PX), "JPEG")
+    label = escape(caption)
+    content = f"<img src='{picture}' alt=''><span>{label}</span>"
+    return f"<button type='button' data-index='{index}' title='{label}'>{content}</button>"
+
+
+def _strip_subject(sentence: str) -> str:
+    """Drop the reader's "The file: " before a complaint; the panel's heading says it."""
+    rest = sentence.removeprefix("The file: ")
+    return rest[:1].upper() + rest[1:]
+
+
+def _explain_decision(finding: Finding, limits: tuple[float, float]) -> str:
+    low, high = (format_probability(limit) for limit in limits)
+    if finding.operating_point is None:
+        return texts.WHY_LARGER
+    if limits[0] == limits[1]:
+        template = texts.WHY_BALANCED_ABOVE if finding.decision == "fracture" else texts.WHY_BALANCED_BELOW
+    else:
+        template = {"fracture": texts.WHY_FRACTURE, "uncertain": texts.WHY_UNCERTAIN}.get(
+            finding.decision, texts.WHY_NO_FRACTURE
+        )
+    return template.format(screening=low, rule_in=high)
+
+
+def _render_zone_key(low: float, high: float) -> str:
+    zones = [("none", "no fracture", low), ("uncertain", "uncertain", high - low), ("fracture", "fracture", 1.0 - high)]
+    return "".join(
+        f"<li><span class='swatch {css}'></span>{texts.ZONE_NAMES[name]}</li>"
+        for css, name, width in zones
+        if width > 0
+    )
+
+
+def _render_notes(finding: Finding, *, reasons: bool = True) -> str:
+    notes = [reason.sentence for reason in finding.reasons] if reasons else []
+    if finding.read_note:
+        notes.append(texts.READ_NOTE.format(note=finding.read_note))
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f"<ul class='notes'>{items}</ul>" if items else ""
+
+
+def _render_worth(finding: Finding, evaluation: Mapping[str, Any] | None) -> str:
+    """Say how often such an answer was wrong on the test films."""
+    key, template = {
+        "fracture": ("false_alarms_among_called", texts.WORTH_FRACTURE),
+        "no fracture": ("missed_among_cleared", texts.WORTH_NO_FRACTURE),
+        "uncertain": ("coverage", texts.WORTH_UNCERTAIN),
+    }[finding.decision]
+    figure = (evaluation or {}).get("selective", {}).get("metrics", {}).get(key)
+    if not evaluation or not figure or figure.get("value") is None:
+        return ""
+    sentence = template.format(value=format_share(figure["value"]), interval=format_interval(figure))
+    prevalence = texts.PREVALENCE.format(prevalence=format_share(evaluation["cohort"]["prevalence"]))
+    return f"<p class='worth'>{sentence} <span class='soft'>{prevalence}</span></p>"
+
+
+def _render_source(finding: Finding) -> str:
+    line = texts.ANSWERED_BY.format(
+        model=finding.model, revision=(finding.revision or "unknown revision")[:12], seconds=f"{finding.seconds:.1f}"
+    )
+    return f"<p class='by'>{escape(line)}</p>"
+
+
+def _render_map_layer(attribution: Attribution | None) -> str:
+    if attribution is None or attribution.is_empty:
+        return ""
+    alt = texts.MAP_ALT.format(place=describe_place(attribution.heatmap))
+    return f"<img class='map' src='{encode_image(render_map(attribution), 'PNG')}' alt='{escape(alt)}'>"
+
+
+def _render_legend(attribution: Attribution | None) -> str:
+    if attribution is None:
+        return ""
+    if attribution.is_empty:
+        return f"<p class='soft'>{texts.MAP_EMPTY}</p>"
+    ramp = f"<span>0</span><i style='--ramp:{_draw_ramp()}'></i><span>1</span>"
+    return f"<div class='legend'>{ramp}{texts.MAP_LEGEND}</div>"
+
+
+def _draw_ramp() -> str:
+    """Return the map's colours as a CSS gradient from nothing to full."""
+    table = colour_table()
+    stops = [f"rgba({','.join(str(int(c)) for c in table[i])},{i / 255:.2f})" for i in range(0, 256, 51)]
+    return f"linear-gradient(90deg,{','.join(stops)})"

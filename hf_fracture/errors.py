@@ -58,6 +58,10 @@ class EvaluationError(FractureError, ValueError):
     """Predictions that cannot be measured: out of range, of one class only, missing, or not comparable."""
 
 
+class NoTemperatureError(EvaluationError):
+    """No positive temperature makes the answers better than one half for every film."""
+
+
 class TrainingError(FractureError, RuntimeError):
     """Training cannot start or cannot go on."""
 

@@ -67,15 +67,28 @@ def run(args: argparse.Namespace) -> int:
     """
     _check_outputs(args)
     from hf_fracture.evaluation.class_map import parse_label_map
-    from hf_fracture.evaluation.films import load_splits
+    from hf_fracture.evaluation.figures import Resampling
+    from hf_fracture.evaluation.films import load_splits, select_split
     from hf_fracture.evaluation.measured_model import load_measured_model
+    from hf_fracture.evaluation.ranks import is_main_process, join_processes
+    from hf_fracture.evaluation.report import Provenance, evaluate_predictions
 
+    join_processes()
     label_map = None if args.label_map is None else parse_label_map(args.label_map)
     splits = load_splits(args.dataset, revision=args.dataset_revision)
+    select_split(splits, args.split)
     model = load_measured_model(
         args.model, revision=args.revision, label_map=label_map, trust_remote_code=args.trust_remote_code
     )
-    report = measure(model, splits, args)
+    validation = (
+        None if model.record else predict_split(model, splits, args.validation_split, batch_size=args.batch_size)
+    )
+    test = predict_split(model, splits, args.split, batch_size=args.batch_size)
+    if not is_main_process():
+        return 0
+    resampling = Resampling(num_resamples=args.resamples, seed=args.seed)
+    provenance = Provenance(model=describe_model(model), dataset=describe_dataset(splits, args))
+    report = evaluate_predictions(validation, test, record=model.record, provenance=provenance, resampling=resampling)
     _write(report, args)
     sys.stdout.write(render_summary(report))
     hint = f"Next: hf-fracture card {args.model}" if args.record else f"Read {args.out / PAGE_NAME} in a browser."
@@ -83,38 +96,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(model: "MeasuredModel", splits: "DatasetDict", args: argparse.Namespace) -> "EvaluationReport":
-    """Predict the films and measure the answers."""
-    from hf_fracture.evaluation.figures import Resampling
-    from hf_fracture.evaluation.films import count_leaked_films, hash_assignment, hash_films, select_split
-    from hf_fracture.evaluation.report import Provenance, evaluate_predictions
+def describe_model(model: "MeasuredModel") -> dict[str, Any]:
+    """Return the section `model` of evaluation.json."""
+    trained_on = model.record.trained_on if model.record else None
+    return {"name": model.name, "sha256": model.sha256, "trained_on": trained_on}
 
-    select_split(splits, args.split)
-    validation = None if model.record else _predict(model, splits, args.validation_split, args.batch_size)
-    test = _predict(model, splits, args.split, args.batch_size)
+
+def describe_dataset(splits: "DatasetDict", args: argparse.Namespace) -> dict[str, Any]:
+    """Return the section `dataset` of evaluation.json, and warn where the measured split leaks."""
+    from hf_fracture.evaluation.films import count_leaked_films, hash_assignment, hash_films
+
     num_leaked = count_leaked_films(splits, args.split)
     if num_leaked:
         sys.stderr.write(
-            f"Warning: {num_leaked} of the {len(test)} films have a relative in another split of this dataset; a model "
-            "trained there may have memorised them.\n"
+            f"Warning: {num_leaked} of the {len(splits[args.split])} films have a relative in another split of this "
+            "dataset; a model trained there may have memorised them.\n"
         )
-    provenance = Provenance(
-        model={
-            "name": model.name,
-            "sha256": model.sha256,
-            "trained_on": model.record.trained_on if model.record else None,
-        },
-        dataset={
-            "name": Path(args.dataset).resolve().name if Path(args.dataset).is_dir() else args.dataset,
-            "revision": args.dataset_revision,
-            "split": args.split,
-            "content_sha256": hash_films(splits),
-            "split_sha256": hash_assignment(splits),
-            "num_leaked_films": num_leaked,
-        },
-    )
-    resampling = Resampling(num_resamples=args.resamples, seed=args.seed)
-    return evaluate_predictions(validation, test, record=model.record, provenance=provenance, resampling=resampling)
+    return {
+        "name": Path(args.dataset).resolve().name if Path(args.dataset).is_dir() else args.dataset,
+        "revision": args.dataset_revision,
+        "split": args.split,
+        "content_sha256": hash_films(splits),
+        "split_sha256": hash_assignment(splits),
+        "num_leaked_films": num_leaked,
+    }
 
 
 def render_summary(report: "EvaluationReport") -> str:
@@ -134,8 +139,7 @@ def render_summary(report: "EvaluationReport") -> str:
                 "brier_score": "Brier score",
             }.items()
         ),
-        f"{'ECE':<20}{report.before.expected_calibration_error:.3f} before, "
-        f"{report.after.expected_calibration_error:.3f} after temperature {report.temperature:.3f}",
+        f"{'ECE':<20}{_describe_ece(report)}",
         "",
         f"{'operating point':<18}{'threshold':<11}{'sensitivity':<25}specificity",
         *(
@@ -151,22 +155,27 @@ def render_summary(report: "EvaluationReport") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _predict(model: "MeasuredModel", splits: "DatasetDict", split: str, batch_size: int) -> "Predictions":
+def _describe_ece(report: "EvaluationReport") -> str:
+    before = f"{report.before.expected_calibration_error:.3f}"
+    if report.after is None or report.temperature is None:
+        return before
+    return f"{before} before, {report.after.expected_calibration_error:.3f} after temperature {report.temperature:.3f}"
+
+
+def predict_split(model: "MeasuredModel", splits: "DatasetDict", split: str, *, batch_size: int) -> "Predictions":
+    """Answer every film of a split, on the GPU if there is one, shared among the processes of a launcher."""
     import torch
 
     from hf_fracture.evaluation.films import select_split
-    from hf_fracture.evaluation.predictions import predict_dataset
+    from hf_fracture.evaluation.predictions import answer_films, collect_predictions
+    from hf_fracture.evaluation.ranks import gather_in_order, is_main_process, list_own
 
     network: torch.nn.Module = model.network
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return predict_dataset(
-        model.network,
-        model.read_film,
-        select_split(splits, split),
-        batch_size=batch_size,
-        class_meanings=model.class_meanings,
-        show_progress=True,
-    )
+    films = select_split(splits, split)
+    own = films.select(list_own(len(films)))
+    answers = answer_films(model.network, model.read_film, own, batch_size=batch_size, show_progress=is_main_process())
+    return collect_predictions(gather_in_order(answers), model.class_meanings)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

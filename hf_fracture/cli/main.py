@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, str]] = {
     "data": "List, download, prepare and audit datasets",
     "train": "Fine-tune a backbone on a prepared dataset",
     "evaluate": "Measure a model on a split and write evaluation.json",
+    "compare": "Measure two models on the same films",
     "card": "Render the model card from a model folder's measurements",
 }
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_fracture.errors import EvaluationError
+from hf_fracture.errors import EvaluationError, NoTemperatureError
 from hf_fracture.evaluation.bootstrap import CONFIDENCE_LEVEL, Estimate, index_groups
 from hf_fracture.evaluation.inputs import (
     Floats,
@@ -64,8 +64,9 @@ def fit_temperature(logit_difference: ArrayLike, y_true: ArrayLike) -> float:
         A positive temperature; above 1 where the network is overconfident.
 
     Raises:
-        EvaluationError: If a value leaves its range, one class is missing, or no positive temperature beats
-            answering one half for every film: the network ranks or centres the films wrongly.
+        EvaluationError: If a value leaves its range or one class is missing.
+        NoTemperatureError: If no positive temperature beats answering one half for every film: the network ranks or
+            centres the films wrongly.
 
     >>> round(fit_temperature([-2.0, 2.0, 2.0, 2.0, -2.0], [0, 1, 1, 0, 0]), 4)
     1.4427
@@ -82,7 +83,7 @@ def fit_temperature(logit_difference: ArrayLike, y_true: ArrayLike) -> float:
         return float(np.mean((probability_of(inverse_temperature * difference) - targets) * difference))
 
     if slope(0.0) >= 0:
-        raise EvaluationError(
+        raise NoTemperatureError(
             "No temperature calibrates these films: the log loss is lowest when every answer is one half, so the "
             f"network ranks or centres the {len(true)} films wrongly. Train it longer, or balance its classes."
         )

@@ -139,7 +139,7 @@ def _render_predictive_values(report: EvaluationReport) -> str:
 
 
 def _render_calibration(report: EvaluationReport) -> str:
-    states = (report.before, report.after)
+    states = [state for state in (report.before, report.after) if state is not None]
     rows = [
         ("Brier score (0 is best)", *(f"{state.brier_score:.4f}" for state in states)),
         ("Log loss (0 is best)", *(f"{state.log_loss:.4f}" for state in states)),
@@ -147,6 +147,8 @@ def _render_calibration(report: EvaluationReport) -> str:
         ("Slope (1 is right; below 1 overconfident)", *(describe(state.slope) for state in states)),
         ("Intercept (0 is right; below 0 states too many)", *(describe(state.intercept) for state in states)),
     ]
+    if report.temperature is None:
+        return _render_table(("Figure", "As it is"), rows, "No temperature calibrates the validation films.")
     used = "after" if report.temperature_in_model else "before"
     caption = f"Temperature {report.temperature:.3f}; the model's own probabilities are those {used} it."
     return _render_table(("Figure", "Before the temperature", "After it"), rows, caption)

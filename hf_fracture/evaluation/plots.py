@@ -17,7 +17,7 @@ from hf_fracture.evaluation.curves import GRID, CallCounts, RankedFilms
 from hf_fracture.evaluation.figures import SUBGROUP_POINT
 from hf_fracture.evaluation.inputs import Floats
 from hf_fracture.evaluation.metrics import count_confusion
-from hf_fracture.evaluation.report import EvaluationReport
+from hf_fracture.evaluation.report import CalibrationFigures, EvaluationReport
 from hf_fracture.evaluation.selective import risk_coverage_curve
 
 if TYPE_CHECKING:
@@ -74,18 +74,15 @@ def draw_reliability(report: EvaluationReport) -> "Figure":
     grid = figure.add_gridspec(2, 1, height_ratios=[4, 1], hspace=0.08)
     axes, counts = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     axes.plot([0, 1], [0, 1], color=_GUIDE_GREY, linewidth=1, linestyle=":")
-    for calibration, text, line, face, colour in (
-        (report.before, "Before", "--", "white", "0.4"),
-        (report.after, "After", "-", "black", "black"),
-    ):
+    for calibration, text, line, face, colour in _list_calibrations(report):
         figures = f"ECE {calibration.expected_calibration_error:.3f}, Brier {calibration.brier_score:.3f}"
         stated, observed = _bin_points(calibration.bins)
         axes.plot(stated, observed, linestyle=line, color=colour, linewidth=1.3, marker="o", markersize=4.5)
-        axes.lines[-1].set(markerfacecolor=face, label=f"{text} temperature {report.temperature:.2f}: {figures}")
+        axes.lines[-1].set(markerfacecolor=face, label=f"{text}: {figures}")
     axes.tick_params(labelbottom=False)
     _label(axes, "", "Observed share of fractures", legend="above")
     edges = np.linspace(0, 1, 21).tolist()
-    counts.hist(report.after.y_prob, bins=edges, color="0.6", edgecolor="black", linewidth=0.5)
+    counts.hist(report.predictions.y_prob, bins=edges, color="0.6", edgecolor="black", linewidth=0.5)
     counts.set_xlim(-0.02, 1.02)
     counts.set_xlabel("Stated probability of fracture", fontsize=10)
     counts.set_ylabel("Films", fontsize=10)
@@ -261,6 +258,16 @@ def _label(axes: "Axes", x_label: str, y_label: str, *, legend: Literal["upper l
         axes.legend(loc="lower left", bbox_to_anchor=(-0.2, 1.0), fontsize=8.5, frameon=False, ncols=columns)
     else:
         axes.legend(loc=legend, fontsize=8.5, framealpha=0.92, edgecolor="0.8")
+
+
+def _list_calibrations(report: EvaluationReport) -> list[tuple[CalibrationFigures, str, str, str, str]]:
+    """Return what a reliability diagram shows: figures, name, line, marker face and colour."""
+    if report.after is None or report.temperature is None:
+        return [(report.before, "As it is", "-", "black", "black")]
+    return [
+        (report.before, f"Before temperature {report.temperature:.2f}", "--", "white", "0.4"),
+        (report.after, f"After temperature {report.temperature:.2f}", "-", "black", "black"),
+    ]
 
 
 def _bin_points(bins: Sequence[CalibrationBin]) -> tuple[list[float], list[float]]:

@@ -205,23 +205,67 @@ def predict_dataset(
     meanings = map_classes(model.config.id2label) if class_meanings is None else class_meanings
     read_film = build_film_reader(preprocessing) if isinstance(preprocessing, Preprocessing) else preprocessing
     check_labels(films["label"])
+    answers = answer_films(model, read_film, films, batch_size=batch_size, show_progress=show_progress)
+    return collect_predictions(answers, meanings)
+
+
+def answer_films(
+    model: "PreTrainedModel",
+    read_film: FilmReader,
+    films: "Dataset",
+    *,
+    batch_size: int,
+    show_progress: bool = False,
+) -> list[dict[str, Any]]:
+    """Run a classifier over some films; the part of `predict_dataset` that several processes can share.
+
+    Args:
+        model: Any image classifier of transformers; put into eval mode here.
+        read_film: Turns a grey film into (3, height, width).
+        films: Rows of a prepared dataset; may be none.
+        batch_size: Films per forward pass, at least 1.
+        show_progress: Draw a progress bar on stderr.
+
+    Returns:
+        For each film, in order: `logits` (C numbers), `label`, `group_id`, `source_path` where the dataset has it, and
+        the columns of `describe_film`.
+
+    Raises:
+        EvaluationError: If `batch_size` is below 1.
+    """
     if batch_size < 1:
         raise EvaluationError(f"batch_size must be at least 1, got {batch_size}. Use 32.")
     model.train(False)
-    logits: list[Floats] = []
-    rows: list[dict[str, Any]] = []
-    for batch in _read_batches(films, batch_size, show_progress=show_progress):
-        images = [_as_grey(row.pop("image")) for row in batch]
-        logits.append(_run_network(model, np.stack([read_film(image) for image in images])))
-        rows += [{**row, **describe_film(row, size=image.size)} for row, image in zip(batch, images, strict=True)]
+    answers: list[dict[str, Any]] = []
+    for rows in _read_batches(films, batch_size, show_progress=show_progress):
+        images = [_as_grey(row.pop("image")) for row in rows]
+        logits = _run_network(model, np.stack([read_film(image) for image in images])).tolist()
+        answers += [
+            {**row, **describe_film(row, size=image.size), "logits": answer}
+            for row, image, answer in zip(rows, images, logits, strict=True)
+        ]
+    return answers
+
+
+def collect_predictions(answers: list[dict[str, Any]], class_meanings: Labels) -> Predictions:
+    """Put the answers of `answer_films` into a table.
+
+    Args:
+        answers: One per film of the whole split, in its order.
+        class_meanings: (C,) of {0, 1}.
+
+    Raises:
+        EvaluationError: If there is no answer, a film has no group or occurs twice, or an answer is not finite.
+    """
+    if not answers:
+        raise EvaluationError("Expected at least one film, got an empty split. Name another split.")
+    known = [name for name in SUBGROUP_COLUMNS if any(answer[name] is not None for answer in answers)]
     return build_predictions(
-        ids=[name_film(row, position) for position, row in enumerate(rows)],
-        group_ids=[row["group_id"] for row in rows],
-        y_true=[row["label"] for row in rows],
-        logit_difference=logit_difference_of(np.concatenate(logits), meanings),
-        subgroups={
-            name: [row[name] for row in rows] for name in SUBGROUP_COLUMNS if any(row[name] is not None for row in rows)
-        },
+        ids=[name_film(answer, position) for position, answer in enumerate(answers)],
+        group_ids=[answer["group_id"] for answer in answers],
+        y_true=[answer["label"] for answer in answers],
+        logit_difference=logit_difference_of([answer["logits"] for answer in answers], class_meanings),
+        subgroups={name: [answer[name] for answer in answers] for name in known},
     )
 
 

@@ -21,7 +21,8 @@ figure does not exist, the limits are null where no interval can be given (`meth
   `prevalence`, `ppv` E, `npv` E). All figures of one point are at its one threshold.
 - `calibration`: `temperature`, `in_model` (true if the model's probabilities are those of `after`), `num_bins`,
   `before` and `after`: `brier_score`, `log_loss`, `expected_calibration_error`, `slope` E, `intercept` E, `bins` (list
-  of `num_films`, `mean_probability`, `fractured_fraction`).
+  of `num_films`, `mean_probability`, `fractured_fraction`). `temperature` and `after` are null for a foreign model
+  whose validation films no temperature calibrates.
 - `selective`: `screening`, `rule_in` (limits), `metrics` (`coverage`, `error_among_decided`, `missed_among_cleared`,
   `false_alarms_among_called`, `sensitivity_among_decided`, `specificity_among_decided`, each E), `risk_coverage_area`,
   `risk_at_coverage` (list of `coverage`, `risk`, at the nearest coverage that the films allow).
@@ -39,7 +40,7 @@ from typing import Any, Final
 import numpy as np
 
 from hf_fracture.config import FractureRecord
-from hf_fracture.errors import EvaluationError
+from hf_fracture.errors import EvaluationError, NoTemperatureError
 from hf_fracture.evaluation.bootstrap import Estimate
 from hf_fracture.evaluation.calibration import (
     NUM_BINS,
@@ -136,10 +137,10 @@ class EvaluationReport:
         resampling: How intervals were obtained.
         decisions: Operating points and limits, and where they were chosen.
         figures: Every figure with its interval, and the bands of the curves.
-        temperature: By which the logits are divided after calibration.
+        temperature: By which the logits are divided after calibration; None where no temperature helps.
         temperature_in_model: True if the model's own probabilities are the calibrated ones.
         before: Calibration without the temperature.
-        after: Calibration with it.
+        after: Calibration with it, or None.
         subgroups: The parts that were looked at, those with too few films included.
     """
 
@@ -148,10 +149,10 @@ class EvaluationReport:
     resampling: Resampling
     decisions: Decisions
     figures: FigureTable
-    temperature: float
+    temperature: float | None
     temperature_in_model: bool
     before: CalibrationFigures
-    after: CalibrationFigures
+    after: CalibrationFigures | None
     subgroups: list[Subgroup]
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,7 +163,7 @@ class EvaluationReport:
             "dataset": dict(self.provenance.dataset),
             "software": read_versions(),
             "bootstrap": {**asdict(self.resampling), "unit": "group_id"},
-            "cohort": _describe_cohort(self.predictions),
+            "cohort": describe_cohort(self.predictions),
             "metrics": {
                 name: self.figures[name].to_dict() for name in ("auroc", "average_precision", "log_loss", "brier_score")
             },
@@ -175,7 +176,7 @@ class EvaluationReport:
                 "in_model": self.temperature_in_model,
                 "num_bins": NUM_BINS,
                 "before": self.before.to_dict(),
-                "after": self.after.to_dict(),
+                "after": None if self.after is None else self.after.to_dict(),
             },
             "selective": self._describe_selective(),
             "subgroups": {
@@ -260,8 +261,8 @@ def evaluate_predictions(
     """
     if validation is not None:
         check_separate(validation, test)
-    decisions, temperature = _choose(validation, record)
-    raw = test.logit_difference if record is None else test.logit_difference * temperature
+    decisions, temperature = choose_decisions(validation, record), choose_temperature(validation, record)
+    raw = test.logit_difference * (record.temperature if record else 1.0)
     subgroups = find_subgroups(test)
     return EvaluationReport(
         predictions=test,
@@ -272,7 +273,7 @@ def evaluate_predictions(
         temperature=temperature,
         temperature_in_model=record is not None,
         before=measure_calibration(test, raw),
-        after=measure_calibration(test, raw / temperature),
+        after=None if temperature is None else measure_calibration(test, raw / temperature),
         subgroups=subgroups,
     )
 
@@ -331,20 +332,45 @@ def read_versions() -> dict[str, str]:
     return versions
 
 
-def _choose(validation: Predictions | None, record: FractureRecord | None) -> tuple[Decisions, float]:
+def choose_decisions(validation: Predictions | None, record: FractureRecord | None) -> Decisions:
+    """Take the operating points and limits that a model carries, or choose them on validation films.
+
+    Args:
+        validation: Answers on films that are not measured; None if there is a record.
+        record: What the model carries, or None for a foreign model.
+
+    Raises:
+        EvaluationError: If there is neither, the record lacks a point, or a target cannot be reached.
+    """
     if record is not None:
         _check_points(record)
         source = ", ".join(record.trained_on) or "not recorded"
         chosen_on = f"the validation split of the model's training data ({source})"
-        return Decisions(points=record.operating_points, triage=record.triage, chosen_on=chosen_on), record.temperature
+        return Decisions(points=record.operating_points, triage=record.triage, chosen_on=chosen_on)
     if validation is None:
         raise EvaluationError(
             "A model without operating points of its own needs a validation split on which they can be chosen, got "
             "none. Name one with --validation-split."
         )
     points = choose_operating_points(validation.y_true, validation.y_prob)
-    decisions = Decisions(points=points, triage=choose_triage(points), chosen_on="the validation split of this dataset")
-    return decisions, fit_temperature(validation.logit_difference, validation.y_true)
+    return Decisions(points=points, triage=choose_triage(points), chosen_on="the validation split of this dataset")
+
+
+def choose_temperature(validation: Predictions | None, record: FractureRecord | None) -> float | None:
+    """Take the temperature that a model carries, or fit one on validation films; None where none helps.
+
+    Args:
+        validation: Answers on films that are not measured.
+        record: What the model carries, or None for a foreign model.
+    """
+    if record is not None:
+        return record.temperature
+    if validation is None:
+        return None
+    try:
+        return fit_temperature(validation.logit_difference, validation.y_true)
+    except NoTemperatureError:
+        return None
 
 
 def _check_points(record: FractureRecord) -> None:
@@ -356,7 +382,8 @@ def _check_points(record: FractureRecord) -> None:
         )
 
 
-def _describe_cohort(predictions: Predictions) -> dict[str, Any]:
+def describe_cohort(predictions: Predictions) -> dict[str, Any]:
+    """Return the section `cohort` of the schema."""
     return {
         "num_films": len(predictions),
         "num_groups": len(np.unique(predictions.group_ids)),

@@ -5,6 +5,7 @@ from datasets import ClassLabel, Dataset, DatasetDict
 
 from hf_fracture.errors import DatasetError, MissingInputError
 from hf_fracture.evaluation.films import (
+    count_leaked_films,
     describe_film,
     hash_assignment,
     hash_films,
@@ -98,3 +99,11 @@ def test_unknown_is_none_and_absent_is_no() -> None:
 )
 def test_size_classes_begin_at_their_limits(side: int, name: str) -> None:
     assert name_size(side) == name
+
+
+def test_a_film_leaks_when_its_group_occurs_in_another_split_that_is_used(dataset_dir: Path) -> None:
+    splits = load_splits(dataset_dir)
+    assert count_leaked_films(splits, "test") == 0
+    borrowed = Dataset.from_list([splits["test"][0]], features=splits["test"].features)
+    assert count_leaked_films({**splits, "train": borrowed}, "test") == 2  # the film and its relative
+    assert count_leaked_films({**splits, "held_out": borrowed}, "test") == 0

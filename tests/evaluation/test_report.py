@@ -12,7 +12,8 @@ from hf_fracture.errors import EvaluationError
 from hf_fracture.evaluation import metrics
 from hf_fracture.evaluation.calibration import expected_calibration_error, fit_temperature, probability_of
 from hf_fracture.evaluation.figures import Resampling
-from hf_fracture.evaluation.predictions import Predictions
+from hf_fracture.evaluation.page import render_page
+from hf_fracture.evaluation.predictions import Predictions, build_predictions
 from hf_fracture.evaluation.report import (
     POINT_FIGURES,
     EvaluationReport,
@@ -94,6 +95,21 @@ def test_a_foreign_model_is_tuned_on_validation_and_measured_on_test(draw_study:
     assert content["calibration"]["before"]["brier_score"] == pytest.approx(
         metrics.brier_score(test.y_true, test.y_prob)
     )
+
+
+def test_where_no_temperature_helps_none_is_stated(draw_study: DrawStudy) -> None:
+    validation, test = draw_study(2, prefix="v"), draw_study(3, prefix="t")
+    backwards = build_predictions(
+        ids=validation.ids.tolist(),
+        group_ids=validation.group_ids.tolist(),
+        y_true=validation.y_true,
+        logit_difference=-validation.logit_difference,
+    )
+    report = evaluate_predictions(backwards, test, record=None, provenance=PROVENANCE, resampling=FEW)
+    section = report.to_dict()["calibration"]
+    assert (section["temperature"], section["after"], section["in_model"]) == (None, None, False)
+    assert section["before"]["brier_score"] == pytest.approx(metrics.brier_score(test.y_true, test.y_prob))
+    assert "No temperature calibrates" in render_page(report)
 
 
 def test_a_foreign_model_without_validation_films_is_refused(draw_study: DrawStudy) -> None:

@@ -151,6 +151,7 @@ def load_model(model_dir: Path, *, trust_remote_code: bool = False) -> "PreTrain
         ModelFolderError: If the folder holds no safetensors weights, or they do not fit the configuration.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForImageClassification
 
     if not (model_dir / WEIGHTS_NAME).is_file() and not (model_dir / f"{WEIGHTS_NAME}.index.json").is_file():
@@ -159,7 +160,7 @@ def load_model(model_dir: Path, *, trust_remote_code: bool = False) -> "PreTrain
         model = AutoModelForImageClassification.from_pretrained(
             model_dir, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
         )
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
+    except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ModelFolderError(f"Cannot load an image classifier from '{model_dir}': {first_line}") from error
     classifier: PreTrainedModel = model.eval()

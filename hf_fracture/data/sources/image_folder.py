@@ -88,7 +88,7 @@ def _is_film(path: Path) -> bool:
 
 
 def find_tables(data_dir: Path) -> list[tuple[Path, str | None]]:
-    """Return each table to read and the split it stands for: the folder's own table, else those of its split folders."""
+    """Return each table and the split it stands for: the folder's own table, else those of its split folders."""
     own = data_dir / TABLE_NAME
     if own.is_file():
         return [(own, None)]

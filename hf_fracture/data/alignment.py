@@ -1,10 +1,11 @@
 """Lay one thumbnail over another and measure how well they agree.
 
-Two films of one kind of bone look alike in outline, so the agreement is measured on fine structure (a band-pass with local
-contrast taken out) after the best affine map has been found. What a reader or a rotation filled in (the corners outside the
-inscribed disc, the flat rest of a truncated file) is left out. May depend on `fingerprints` only.
+Two films of one kind of bone look alike in outline, so the agreement is measured on fine structure (a band-pass with
+local contrast taken out) after the best affine map has been found. What a rotation or a reader filled in is left out:
+the corners outside the inscribed disc, and the lost rows of a truncated file. May depend on `fingerprints` only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -12,29 +13,52 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_fracture.data.fingerprints import interpolate
+from hf_fracture.data.fingerprints import interpolate, shrink
 
 Floats = NDArray[np.float32]
+Pairs = NDArray[np.intp]
 
 _DISC_RADIUS: Final = 0.97
-_LEVELS: Final = ((4, 0.8, 4.0, 6), (2, 0.7, 2.5, 4), (1, 0.8, 2.0, 3))
-_GATES: Final = (0.5, 0.7)
 _MAX_STEP: Final = 0.25
 
 
-@dataclass(frozen=True)
-class AlignmentLevel:
-    """Thumbnails prepared for alignment at one resolution.
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One resolution of the search.
 
     Attributes:
-        detail: (N, S, S) band-passed images, of no unit.
-        shown: (N, S, S) 1 where the film shows something, 0 where it is perfectly flat.
-        num_steps: How many steps are taken at this resolution.
+        shrink: Thumbnail px per pixel of this level.
+        smooth_px: Width of the smoothing (noise goes), px of this level.
+        window_px: Width of the neighbourhood whose mean and contrast are taken out, px of this level.
+        num_steps: Steps taken.
+        gate: Pairs that agree less than this are given up.
     """
 
-    detail: Floats
-    shown: Floats
+    shrink: int
+    smooth_px: float
+    window_px: float
     num_steps: int
+    gate: float
+
+
+LEVELS: Final = (
+    Level(shrink=4, smooth_px=0.8, window_px=4.0, num_steps=6, gate=0.75),
+    Level(shrink=2, smooth_px=0.7, window_px=2.5, num_steps=4, gate=0.8),
+    Level(shrink=1, smooth_px=0.8, window_px=2.0, num_steps=3, gate=-1.0),
+)
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Films prepared for alignment at one resolution.
+
+    Attributes:
+        values: (N, S, S) band-passed images, of no unit.
+        bottom: (N,) y of the square frame below which a film shows nothing; 1 for an intact film.
+    """
+
+    values: Floats
+    bottom: Floats
 
 
 @dataclass(frozen=True)
@@ -42,8 +66,8 @@ class Alignment:
     """How the two films of each of P pairs lie over each other.
 
     Attributes:
-        agreement: (P,) normalised cross-correlation of the fine structure, in [-1, 1]; of a coarser level, and then below
-            0.7, for a pair that was given up there.
+        agreement: (P,) normalised cross-correlation of the fine structure, in [-1, 1]; of a coarser level, and then at
+            most that level's gate, for a pair that was given up there.
         overlap: (P,) share of the smaller film's disc that both show, in [0, 1].
         maps: (P, 2, 3) affine maps from the first film's square frame to the second's.
     """
@@ -53,67 +77,64 @@ class Alignment:
     maps: Floats
 
 
-def prepare_levels(thumbnails: NDArray[np.uint8]) -> list[AlignmentLevel]:
-    """Prepare thumbnails (N, 128, 128) for `align_pairs`, from the coarsest level to the finest."""
-    return [prepare_level(thumbnails, level) for level in range(len(_LEVELS))]
+def join_alignments(alignments: Sequence[Alignment]) -> Alignment:
+    """Put alignments of several batches of pairs one after the other."""
+    empty = Alignment(np.empty(0, np.float32), np.empty(0, np.float32), np.empty((0, 2, 3), np.float32))
+    parts = [empty, *alignments]
+    return Alignment(
+        np.concatenate([part.agreement for part in parts]),
+        np.concatenate([part.overlap for part in parts]),
+        np.concatenate([part.maps for part in parts]),
+    )
 
 
-def prepare_level(thumbnails: NDArray[np.uint8], level: int) -> AlignmentLevel:
-    """Prepare thumbnails (N, 128, 128) at one level: 0 is 32 px wide, 1 is 64 px, 2 is 128 px."""
-    shrink, smooth_px, window_px, num_steps = _LEVELS[level]
-    smaller = _shrink(thumbnails.astype(np.float32), shrink)
-    shown = _shrink(_find_texture(thumbnails), shrink)
-    return AlignmentLevel(_flatten(_blur(smaller, smooth_px), window_px), (shown > 0.5).astype(np.float32), num_steps)
+def prepare_detail(thumbnails: NDArray[np.uint8], bottom: Floats, level: Level) -> Detail:
+    """Prepare thumbnails (N, 128, 128) whose films end at `bottom` (N,) for alignment at one resolution."""
+    smooth = _blur(shrink(thumbnails, level.shrink), level.smooth_px)
+    return Detail(_flatten(smooth, level.window_px), bottom)
 
 
-def align_pairs(levels: list[AlignmentLevel], pairs: NDArray[np.intp], start: Floats) -> Alignment:
-    """Find the affine map between the films of each pair, starting from a guess; hopeless pairs are given up early.
+def align_level(detail: Detail, pairs: Pairs, start: Floats, *, num_steps: int) -> Alignment:
+    """Improve the maps of pairs by a number of steps and measure what they reach.
 
     Args:
-        levels: From `prepare_levels`.
+        detail: Prepared films.
         pairs: (P, 2) indices of the films to compare.
-        start: (P, 2, 3) first guess: takes positions of the first film's square frame to the second's.
+        start: (P, 2, 3) takes positions of the first film's square frame to the second's.
+        num_steps: 0 to measure only.
     """
+    if len(pairs) == 0:
+        return join_alignments([])
+    first, second = detail.values[pairs[:, 0]], detail.values[pairs[:, 1]]
+    bottom = detail.bottom[pairs]
     maps = start.astype(np.float32)
-    agreement, overlap = np.zeros(len(pairs), dtype=np.float32), np.zeros(len(pairs), dtype=np.float32)
-    alive = np.arange(len(pairs))
-    for level, gate in zip(levels, (*_GATES, -1.0), strict=True):
-        found = maps[alive]
-        for _ in range(level.num_steps):
-            found = _improve(level, pairs[alive], found)
-        maps[alive] = found
-        reached, overlap[alive] = measure_agreement(level, pairs[alive], found)
-        agreement[alive] = np.minimum(reached, gate) if gate > 0 else reached
-        alive = alive[reached > gate]
-        if len(alive) == 0:
-            break
+    for _ in range(num_steps):
+        maps = _improve(first, second, maps, bottom)
+    agreement, overlap = _measure(first, second, maps, bottom)
     return Alignment(agreement, overlap, maps)
 
 
-def measure_agreement(level: AlignmentLevel, pairs: NDArray[np.intp], maps: Floats) -> tuple[Floats, Floats]:
-    """Return agreement in [-1, 1] and overlap in [0, 1], both (P,), of pairs under given maps (P, 2, 3)."""
-    first, second = pairs.T
-    warped, weight, disc_share = _warp(level, first, second, maps)
-    template, first_deviation = _standardise(level.detail[first].reshape(len(pairs), -1), weight)
+def _measure(first: Floats, second: Floats, maps: Floats, bottom: Floats) -> tuple[Floats, Floats]:
+    warped, weight, overlap = _warp(second, maps, bottom)
+    template, first_deviation = _standardise(first.reshape(len(first), -1), weight)
     image, second_deviation = _standardise(warped, weight)
     correlation = (template * image * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-6)
     correlation[(first_deviation < 1e-3) | (second_deviation < 1e-3)] = 0.0
-    return correlation.astype(np.float32), disc_share
+    return correlation.astype(np.float32), overlap
 
 
-def _improve(level: AlignmentLevel, pairs: NDArray[np.intp], maps: Floats) -> Floats:
+def _improve(first: Floats, second: Floats, maps: Floats, bottom: Floats) -> Floats:
     """Take one Gauss-Newton step (symmetric gradient, compositional update) towards a better map.
 
     Source: efficient second-order minimisation (Benhimane and Malis 2004), with gain and offset matched at each step.
     """
-    first, second = pairs.T
-    side = level.detail.shape[1]
+    num, side = first.shape[:2]
     x, y = _grid(side)
-    warped, weight, _ = _warp(level, first, second, maps)
-    template, _ = _standardise(level.detail[first].reshape(len(pairs), -1), weight)
+    warped, weight, _ = _warp(second, maps, bottom)
+    template, _ = _standardise(first.reshape(num, -1), weight)
     image, _ = _standardise(warped, weight)
-    mean = ((template + image) / 2).reshape(len(pairs), side, side)
-    slope_y, slope_x = (slope.reshape(len(pairs), -1) for slope in np.gradient(mean, 2.0 / side, axis=(1, 2)))
+    mean = ((template + image) / 2).reshape(num, side, side)
+    slope_y, slope_x = (slope.reshape(num, -1) for slope in np.gradient(mean, 2.0 / side, axis=(1, 2)))
     jacobian = np.stack([slope_x * x, slope_x * y, slope_x, slope_y * x, slope_y * y, slope_y], axis=1)  # (P, 6, K)
     weighted = jacobian * weight[:, None]
     normal = weighted @ jacobian.transpose(0, 2, 1)
@@ -126,61 +147,41 @@ def _improve(level: AlignmentLevel, pairs: NDArray[np.intp], maps: Floats) -> Fl
     return np.concatenate([linear, shift], axis=2).astype(np.float32)
 
 
-def _warp(
-    level: AlignmentLevel, first: NDArray[np.intp], second: NDArray[np.intp], maps: Floats
-) -> tuple[Floats, Floats, Floats]:
+def _warp(second: Floats, maps: Floats, bottom: Floats) -> tuple[Floats, Floats, Floats]:
     """Read the second films at mapped positions.
 
     Returns:
         values: (P, K).
         weight: (P, K), 1 where both films show the spot within their discs, else 0.
-        disc_share: (P,) share of the smaller disc that both discs cover.
+        overlap: (P,) share of the smaller disc that both films show.
     """
-    side = level.detail.shape[1]
+    side = second.shape[1]
     x, y = _grid(side)
     to_x = maps[:, 0, :1] * x + maps[:, 0, 1:2] * y + maps[:, 0, 2:]
     to_y = maps[:, 1, :1] * x + maps[:, 1, 1:2] * y + maps[:, 1, 2:]
-    column, row = (to_x + 1) * side / 2 - 0.5, (to_y + 1) * side / 2 - 0.5
-    values = interpolate(level.detail[second], column, row)
-    common = (x**2 + y**2 < _DISC_RADIUS**2) & (to_x**2 + to_y**2 < _DISC_RADIUS**2)
-    nearest = np.clip(np.rint(row), 0, side - 1) * side + np.clip(np.rint(column), 0, side - 1)
-    shown = np.take_along_axis(level.shown[second].reshape(len(second), -1), nearest.astype(np.intp), axis=1)
-    weight = common * shown * level.shown[first].reshape(len(first), -1)
+    values = interpolate(second, (to_x + 1) * (side / 2) - 0.5, (to_y + 1) * (side / 2) - 0.5)
+    common = (x * x + y * y < _DISC_RADIUS**2) & (to_x * to_x + to_y * to_y < _DISC_RADIUS**2)
+    common &= (y < bottom[:, :1]) & (to_y < bottom[:, 1:])
     disc = np.pi / 4 * _DISC_RADIUS**2 * side**2
     second_disc = disc / np.maximum(np.abs(np.linalg.det(maps[:, :, :2])), 1e-3)
-    disc_share = common.sum(axis=1) / np.minimum(disc, second_disc)
-    return values, weight.astype(np.float32), disc_share.astype(np.float32)
+    overlap = common.sum(axis=1) / np.minimum(disc, second_disc)
+    return values, common.astype(np.float32), overlap.astype(np.float32)
 
 
 def _standardise(values: Floats, weight: Floats) -> tuple[Floats, Floats]:
     """Give values (P, K) weighted mean 0 and standard deviation 1; also return the deviation they had."""
     total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-6)
-    centred = values - (values * weight).sum(axis=1, keepdims=True) / total
-    deviation = np.sqrt((centred**2 * weight).sum(axis=1, keepdims=True) / total)
-    return centred / np.maximum(deviation, 1e-6), deviation[:, 0]
-
-
-def _find_texture(thumbnails: NDArray[np.uint8]) -> Floats:
-    """Return 1 where the 5 x 5 neighbourhood of a pixel is not perfectly flat, else 0."""
-    changes = np.zeros(thumbnails.shape, dtype=np.float32)
-    changes[:, :, 1:] += thumbnails[:, :, 1:] != thumbnails[:, :, :-1]
-    changes[:, 1:] += thumbnails[:, 1:] != thumbnails[:, :-1]
-    near = _box_matrix(thumbnails.shape[1], 5)
-    return ((near @ changes @ near.T) > 0.5).astype(np.float32)
+    centred = values - np.einsum("pk,pk->p", values, weight)[:, None] / total
+    deviation = np.sqrt(np.einsum("pk,pk,pk->p", centred, centred, weight)[:, None] / total)
+    return (centred / np.maximum(deviation, 1e-6)).astype(np.float32), deviation[:, 0]
 
 
 def _flatten(images: Floats, window_px: float) -> Floats:
     """Take out brightness and contrast that vary slowly over the film."""
     detail = images - _blur(images, window_px)
-    contrast = np.sqrt(_blur(detail**2, window_px))
-    floor = 0.3 * np.sqrt((detail**2).mean(axis=(1, 2), keepdims=True)) + 0.1
+    contrast = np.sqrt(_blur(detail * detail, window_px))
+    floor = 0.3 * np.sqrt((detail * detail).mean(axis=(1, 2), keepdims=True)) + 0.1
     return (detail / (contrast + floor)).astype(np.float32)
-
-
-def _shrink(images: Floats, factor: int) -> Floats:
-    """Average blocks of `factor` x `factor` pixels."""
-    side = images.shape[1] // factor
-    return images.reshape(len(images), side, factor, side, factor).mean(axis=(2, 4))
 
 
 def _blur(images: Floats, sigma_px: float) -> Floats:
@@ -194,13 +195,6 @@ def _blur_matrix(side: int, sigma_px: float) -> Floats:
     position = np.arange(side)
     kernel = np.exp(-((position[:, None] - position) ** 2) / (2 * sigma_px**2))
     return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-@cache
-def _box_matrix(side: int, width: int) -> Floats:
-    """Return the (side, side) matrix that sums over a window of `width` pixels."""
-    position = np.arange(side)
-    return (np.abs(position[:, None] - position) <= width // 2).astype(np.float32)
 
 
 @cache

@@ -22,9 +22,9 @@ _CHUNK_ROWS: Final = 2048
 def join_hashes(queries: NDArray[np.uint64], table: NDArray[np.uint64]) -> Iterator[tuple[Pairs, NDArray[np.uint8]]]:
     """Find all pairs of hashes that differ in at most seven bits, in pieces of bounded size.
 
-    Pigeonhole: four bands of 16 interleaved bits share at most seven differing bits, so one band differs in at most one.
-    Each band is joined on equality after flipping none or one of its bits, and what meets is compared in full. A pair
-    that meets in several bands is reported once, at the first of them.
+    Pigeonhole: four bands of 16 interleaved bits share at most seven differing bits, so one band differs in at most
+    one. Each band is joined on equality after flipping none or one of its bits, and what meets is compared in full. A
+    pair that meets in several bands is reported once, at the first of them.
 
     Args:
         queries: (M,) hashes.

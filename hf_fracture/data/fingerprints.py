@@ -1,7 +1,7 @@
 """What is kept of a film in order to recognise a copy of it: a small thumbnail and its perceptual hashes.
 
-A thumbnail is the whole film squeezed into a square, so that a copy of another aspect ratio looks the same. Positions are
-given in the *square frame*: x and y in [-1, 1], x to the right, y downwards, whatever the aspect ratio of the film.
+A thumbnail is the whole film squeezed into a square, so that a copy of another aspect ratio looks the same. Positions
+are given in the *square frame*: x and y in [-1, 1], x to the right, y downwards, whatever the film's aspect ratio.
 May depend on `errors` only (numpy and PIL).
 """
 
@@ -19,6 +19,10 @@ _NUM_RINGS: Final = 16
 _NUM_ANGLES: Final = 64
 _NUM_HARMONICS: Final = 17
 _DISC_RADIUS: Final = 0.97
+_DECODER_GREY: Final = 128
+_DARKEST_FILLING: Final = 64
+_BRIGHTEST_FILLING: Final = 240
+_STEP_MARGIN_PX: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +30,7 @@ class Fingerprint:
     """All that is needed to find and confirm a copy of one film.
 
     Attributes:
-        thumbnail: (128, 128) uint8, the film squeezed into a square.
+        thumbnail: (128, 128) uint8, the film squeezed into a square; lost rows repeat the last one that is shown.
         width: Width of the film in px; with `height` it gives the aspect ratio.
         height: Height of the film in px.
     """
@@ -34,6 +38,12 @@ class Fingerprint:
     thumbnail: NDArray[np.uint8]
     width: int
     height: int
+
+    @property
+    def num_rows_shown(self) -> int:
+        """Rows of the thumbnail that show something: all but the ones at the bottom that repeat the row above."""
+        repeats = (self.thumbnail[1:] == self.thumbnail[:-1]).all(axis=1)
+        return THUMBNAIL_PX - int(np.argmin(np.append(repeats[::-1], False)))
 
 
 def fingerprint_image(image: Image.Image) -> Fingerprint:
@@ -43,8 +53,28 @@ def fingerprint_image(image: Image.Image) -> Fingerprint:
         image: Upright 8-bit grey film (mode L) of any size; other modes are converted to L.
     """
     grey = image if image.mode == "L" else image.convert("L")
-    thumbnail = grey.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return Fingerprint(thumbnail=np.asarray(thumbnail), width=image.width, height=image.height)
+    pixels = grey.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    thumbnail = np.array(pixels)
+    num_rows = _count_shown_rows(thumbnail)
+    thumbnail[num_rows:] = thumbnail[max(num_rows - 1, 0)]
+    return Fingerprint(thumbnail=thumbnail, width=image.width, height=image.height)
+
+
+def _count_shown_rows(thumbnail: NDArray[np.uint8]) -> int:
+    """Count the rows above a flat grey strip at the bottom.
+
+    A JPEG decoder puts mid-grey where a truncated file has no data, with a step in its upper edge (blocks are lost from
+    left to right); other greys are unexposed margins that many films share. A row belongs to the strip when an eighth
+    of it has that grey and the rows below belong to it. Black is background; a film that is grey all over is blank.
+    """
+    grey = int(np.bincount(thumbnail[-1], minlength=256).argmax())
+    lost = (thumbnail == grey).sum(axis=1) >= THUMBNAIL_PX // 8
+    flat = (thumbnail[-1 if grey == _DECODER_GREY else -3 :] == grey).mean()
+    least = 0.5 if grey == _DECODER_GREY else 0.9
+    if flat < least or not _DARKEST_FILLING <= grey <= _BRIGHTEST_FILLING or lost.all():
+        return THUMBNAIL_PX
+    last_shown = int(np.flatnonzero(~lost)[-1])
+    return max(last_shown - _STEP_MARGIN_PX, 1)
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -94,28 +124,6 @@ ORIENTATIONS: Final[tuple[tuple[bool, bool, bool], ...]] = tuple(
 _SIGN_MARGIN: Final = 1e-3  # a coefficient that is zero but for rounding has no sign
 
 
-def orientation_matrix(orientation: int) -> NDArray[np.float32]:
-    """Return the (2, 2) matrix that takes a position in the turned film to the same spot in the film as stored.
-
-    Args:
-        orientation: Index into `ORIENTATIONS`.
-
-    >>> orientation_matrix(1).tolist()
-    [[-1.0, 0.0], [0.0, 1.0]]
-    """
-    transpose, flip_x, flip_y = ORIENTATIONS[orientation]
-    flips = np.diag([-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0]).astype(np.float32)
-    return np.asarray(flips[::-1] if transpose else flips, dtype=np.float32)
-
-
-def turn_thumbnails(thumbnails: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
-    """Turn square images (N, S, S) into one of the eight orientations."""
-    transpose, flip_x, flip_y = ORIENTATIONS[orientation]
-    turned = thumbnails.transpose(0, 2, 1) if transpose else thumbnails
-    turned = turned[:, :, ::-1] if flip_x else turned
-    return turned[:, ::-1] if flip_y else turned
-
-
 def sample_polar(thumbnails: NDArray[np.float32], radii: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sample square images on rings about their centre.
 
@@ -145,8 +153,8 @@ def transform_rings(polar: NDArray[np.float32]) -> NDArray[np.complex64]:
         polar: (N, 16, 64) from `sample_polar`.
 
     Returns:
-        (N, 16, 17) with unit norm over the last two axes (zero for a blank image). Turning a film by an angle multiplies
-        harmonic k by exp(-i k angle); mirroring it conjugates.
+        (N, 16, 17) with unit norm over the last two axes (zero for a blank image). Turning a film by an angle
+        multiplies harmonic k by exp(-i k angle); mirroring it conjugates.
     """
     weight = (np.arange(_NUM_RINGS, dtype=np.float32) + 0.5)[:, None] / _NUM_RINGS
     mean = (polar * weight).mean(axis=(1, 2), keepdims=True) / weight.mean()
@@ -169,6 +177,16 @@ def describe_rings(spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
     magnitude = np.abs(spectrum)
     magnitude[:, :, 0] = spectrum[:, :, 0].real
     return magnitude.reshape(len(spectrum), -1)
+
+
+def shrink(thumbnails: NDArray[np.uint8], factor: int) -> NDArray[np.float32]:
+    """Average blocks of `factor` x `factor` pixels of images (N, S, S); `factor` is 1, 2, 4 or another power of two."""
+    images = thumbnails.astype(np.float32)
+    while factor > 1:
+        images = images[:, ::2] + images[:, 1::2]
+        images = (images[:, :, ::2] + images[:, :, 1::2]) * np.float32(0.25)
+        factor //= 2
+    return images
 
 
 def interpolate(

@@ -70,9 +70,9 @@ def split_groups(
 ) -> list[str]:
     """Assign whole groups to train, validation and test.
 
-    Groups are dealt out stratum by stratum in an order that depends on their ids and the seed, each to the split that is
-    furthest below its share of groups (an overall shortfall decides between equals). A share is therefore met to within
-    one group per stratum.
+    Groups are dealt out stratum by stratum in an order that depends on their ids and the seed, each to the split that
+    is furthest below its share of groups (an overall shortfall decides between equals). A share is therefore met to
+    within one group per stratum.
 
     Args:
         group_ids: One id per film, length N.

@@ -51,12 +51,18 @@ def render_summary(evaluation: Mapping[str, Any]) -> str:
 
 
 def describe_cohort(evaluation: Mapping[str, Any]) -> str:
-    """Say in a sentence what was measured on, and how intervals were obtained."""
+    """Say what was measured on, whether it leaks, and how intervals were obtained."""
     cohort, dataset, bootstrap = evaluation["cohort"], evaluation["dataset"], evaluation["bootstrap"]
+    num_leaked = dataset["num_leaked_films"]
+    leaks = (
+        f"**{num_leaked} of these films have a copy in another split, so the figures are inflated.**"
+        if num_leaked
+        else "No copy of a film crosses a split."
+    )
     return (
         f"Measured on the {dataset['split']} split of {dataset['name']}: {cohort['num_films']} films in "
         f"{cohort['num_groups']} groups, {cohort['num_fractured']} of them fractured (prevalence "
-        f"{format_number(cohort['prevalence'])}). Intervals: {bootstrap['num_resamples']:,} resamples of groups."
+        f"{format_number(cohort['prevalence'])}). {leaks} Intervals: {bootstrap['num_resamples']:,} resamples of groups."
     )
 
 

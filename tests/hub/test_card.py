@@ -181,6 +181,15 @@ def test_summary_shows_the_headline_and_every_point() -> None:
         assert format_estimate(point["metrics"]["specificity"]) in summary
 
 
+def test_leak_is_said_beside_the_figures() -> None:
+    evaluation = read_json(GOLDEN_DIR / "evaluation.json")
+    assert "No copy of a film crosses a split." in results.render_summary(evaluation)
+    evaluation["dataset"]["num_leaked_films"] = 7
+    assert "7 of these films have a copy in another split, so the figures are inflated." in (
+        results.render_summary(evaluation)
+    )
+
+
 def test_inflation_table_shows_each_split() -> None:
     figure = {"value": 0.98, "lower": 0.96, "upper": 0.99}
     row = {"protocol": "as published", "num_films": 506, "num_copied": 499, "auroc": figure, "accuracy": figure}

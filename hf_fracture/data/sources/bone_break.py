@@ -46,7 +46,8 @@ def read_rows(data_dir: Path) -> Iterator[RawRow]:
     """
     check_folder(data_dir, expected="the bone break set (one folder per fracture type)")
     seen: dict[str, Path] = {}
-    for folder in _list_types(data_dir):
+    root = _find_root(data_dir)
+    for folder in list_subfolders(root):
         fracture_type = read_type_name(folder.name)
         if fracture_type is None:
             if list_images(folder):
@@ -61,7 +62,7 @@ def read_rows(data_dir: Path) -> Iterator[RawRow]:
                 f"{fracture_type} in {folder.parent}. Merge or rename them."
             )
         seen[fracture_type] = folder
-        yield from _read_type(data_dir, folder, fracture_type)
+        yield from _read_type(root, folder, fracture_type)
 
 
 def read_type_name(name: str) -> str | None:
@@ -74,25 +75,26 @@ def read_type_name(name: str) -> str | None:
     return next((kind for kind in FRACTURE_TYPES if kind in words), None)
 
 
-def _list_types(data_dir: Path) -> list[Path]:
-    """List the folders of types, below a folder of the archive's own name if there is one."""
+def _find_root(data_dir: Path) -> Path:
+    """Return the folder that holds the types: this one, or the only one in it."""
     folders = list_subfolders(data_dir)
-    is_wrapper = len(folders) == 1 and read_type_name(folders[0].name) is None
-    folders = list_subfolders(folders[0]) if is_wrapper else folders
+    if len(folders) == 1 and read_type_name(folders[0].name) is None:
+        data_dir = folders[0]
+        folders = list_subfolders(data_dir)
     if not any(read_type_name(folder.name) for folder in folders):
         raise DatasetError(
             f"Expected folders named after fracture types, such as 'Spiral Fracture', in {data_dir}, got "
             f"{', '.join(repr(folder.name) for folder in folders) or 'none'}. Check --source."
         )
-    return folders
+    return data_dir
 
 
-def _read_type(data_dir: Path, folder: Path, fracture_type: str) -> Iterator[RawRow]:
+def _read_type(root: Path, folder: Path, fracture_type: str) -> Iterator[RawRow]:
     for path in list_images(folder):
         split = path.relative_to(folder).parts[0]
         yield RawRow(
             path=path,
-            source_path=path.relative_to(data_dir).as_posix(),
+            source_path=path.relative_to(root).as_posix(),
             label=FRACTURED,
             fracture_type=fracture_type,
             modality="XR",

@@ -57,7 +57,9 @@ def read_class_folders(
     *,
     list_files: Callable[[Path], Sequence[Path]] = list_images,
 ) -> Iterator[RawRow]:
-    """Yield one row per film; a film outside the class folders has no label.
+    """Yield one row per film, its path relative to the folder that holds classes or splits.
+
+    A film outside the class folders has no label.
 
     Args:
         data_dir: Holds class folders, or split folders that hold class folders, or one folder that does.
@@ -71,9 +73,9 @@ def read_class_folders(
     if splits.matched:
         _refuse_unknown(splits.unknown, list_files)
         for split, folder in splits.matched.items():
-            yield from _read_classes(data_dir, folder, list_files, split)
+            yield from _read_classes(root, folder, list_files, split)
         return
-    yield from _read_classes(data_dir, root, list_files, None)
+    yield from _read_classes(root, root, list_files, None)
 
 
 def find_root(data_dir: Path) -> Path:
@@ -118,7 +120,7 @@ def _match_folders(folders: Sequence[Path], read_name: Callable[[str], T | None]
 
 
 def _read_classes(
-    data_dir: Path, folder: Path, list_files: Callable[[Path], Sequence[Path]], split: str | None
+    root: Path, folder: Path, list_files: Callable[[Path], Sequence[Path]], split: str | None
 ) -> Iterator[RawRow]:
     classes = _match_folders(list_subfolders(folder), read_class_name)
     if not classes.matched:
@@ -132,10 +134,10 @@ def _read_classes(
     for label, class_dir in classes.matched.items():
         for path in list_files(class_dir):
             filed.add(path)
-            yield RawRow(path=path, source_path=path.relative_to(data_dir).as_posix(), label=label, source_split=split)
+            yield RawRow(path=path, source_path=path.relative_to(root).as_posix(), label=label, source_split=split)
     for path in list_files(folder):
         if path not in filed:
-            yield RawRow(path=path, source_path=path.relative_to(data_dir).as_posix(), label=None)
+            yield RawRow(path=path, source_path=path.relative_to(root).as_posix(), label=None)
 
 
 def _refuse_unknown(folders: Sequence[Path], list_files: Callable[[Path], Sequence[Path]]) -> None:

@@ -20,7 +20,14 @@ from PIL import Image
 from hf_fracture.data.orientation import read_orientation, turn_size
 from hf_fracture.data.schema import RawRow
 from hf_fracture.data.sources.info import Download, SourceInfo
-from hf_fracture.data.sources.listing import check_folder, index_by_name, list_images, read_flag, read_table
+from hf_fracture.data.sources.listing import (
+    check_folder,
+    find_table_folder,
+    index_by_name,
+    list_images,
+    read_flag,
+    read_table,
+)
 from hf_fracture.errors import DatasetError, MissingInputError
 from hf_fracture.labels import FRACTURED, NOT_FRACTURED
 
@@ -65,6 +72,7 @@ def read_rows(data_dir: Path) -> Iterator[RawRow]:
         DatasetError: If they do not hold what they promise.
     """
     check_folder(data_dir, expected="FracAtlas (images, dataset.csv, Annotations)")
+    data_dir = find_table_folder(data_dir, "dataset.csv")
     table = read_table(data_dir / "dataset.csv", columns=_COLUMNS)
     marks = _read_marks(data_dir / _MASKS_PATH)
     splits = _read_splits(data_dir / "Utilities" / "Fracture Split")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from hf_fracture.data.schema import RawRow
 from hf_fracture.data.sources.info import Download, SourceInfo
-from hf_fracture.data.sources.listing import check_folder, list_files, read_flag, read_table
+from hf_fracture.data.sources.listing import check_folder, find_table_folder, list_files, read_flag, read_table
 from hf_fracture.errors import DatasetError
 from hf_fracture.labels import FRACTURED, NOT_FRACTURED
 
@@ -56,6 +56,7 @@ def read_rows(data_dir: Path) -> Iterator[RawRow]:
         DatasetError: If they do not hold what they promise.
     """
     check_folder(data_dir, expected="GRAZPEDWRI-DX (dataset.csv, images, labels)")
+    data_dir = find_table_folder(data_dir, "dataset.csv")
     table = read_table(data_dir / "dataset.csv", columns=_COLUMNS)
     files = list_files(data_dir)
     images = _index_by_stem(data_dir, files, ".png")

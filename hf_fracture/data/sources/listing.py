@@ -29,6 +29,14 @@ def check_folder(folder: Path, *, expected: str) -> None:
         raise MissingInputError(f"Expected {expected} in the folder {folder}, found {found} there. Check --source.")
 
 
+def find_table_folder(data_dir: Path, table_name: str) -> Path:
+    """Return the folder that holds a table: this one, or else the only folder in it, as archives unpack."""
+    if (data_dir / table_name).is_file():
+        return data_dir
+    below = [folder for folder in list_subfolders(data_dir) if (folder / table_name).is_file()]
+    return below[0] if len(below) == 1 else data_dir
+
+
 def list_images(folder: Path, *, suffixes: Sequence[str] = RASTER_SUFFIXES) -> list[Path]:
     """List the image files below a folder, at any depth, sorted by path; hidden files and system litter left out.
 

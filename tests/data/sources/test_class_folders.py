@@ -65,7 +65,7 @@ def test_kaggle_is_found_below_the_archives_own_folders(write_layout: WriteLayou
     write_layout("kaggle_multi_region").rename(inner)
     rows = list(kaggle_multi_region.read_rows(tmp_path / "download"))
     assert len(rows) == 30
-    assert rows[0].source_path.startswith("Bone_Fracture_Binary_Classification/Bone_Fracture_Binary_Classification/")
+    assert rows[0].source_path.startswith("test/"), "paths must not depend on how the archive was unpacked"
 
 
 def test_kaggle_families_are_class_and_number_over_all_splits(write_layout: WriteLayout) -> None:

@@ -160,3 +160,10 @@ def test_real_marks_lie_inside_their_upright_films(real_data_dir: Path) -> None:
         for x, y, box_width, box_height in row.boxes:
             assert -1 <= x < x + box_width <= width + 1
             assert -1 <= y < y + box_height <= height + 1
+
+
+def test_dataset_is_found_below_the_archives_own_folder(write_layout: WriteLayout, tmp_path: Path) -> None:
+    plain = [row.source_path for row in read_rows(write_layout("fracatlas"))]
+    (tmp_path / "download").mkdir()
+    (tmp_path / "fracatlas").rename(tmp_path / "download" / "FracAtlas")
+    assert [row.source_path for row in read_rows(tmp_path / "download")] == plain

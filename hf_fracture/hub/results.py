@@ -2,18 +2,19 @@
 
 The schema of the first is in `evaluation.report`. The second holds `dataset` and `rows`, each with `protocol` (in
 words), `num_films`, `num_copied` (test films of which a copy is among the training films), `auroc` and `accuracy` (each
-a figure with its interval). May depend on `markdown` and `errors`.
+a figure with its interval). May depend on `markdown` and `evaluation`.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from hf_fracture.evaluation.thresholds import MIN_SENSITIVITY, MIN_SPECIFICITY
 from hf_fracture.hub.markdown import format_estimate, format_number, render_table
 
 _POINT_TITLES: Final[dict[str, str]] = {
-    "screening": "screening (sensitivity >= 0.95 on validation)",
+    "screening": f"screening (sensitivity >= {MIN_SENSITIVITY} on validation)",
     "balanced": "balanced (largest sum of both on validation)",
-    "rule_in": "rule-in (specificity >= 0.95 on validation)",
+    "rule_in": f"rule-in (specificity >= {MIN_SPECIFICITY} on validation)",
 }
 _HEADLINE: Final[tuple[tuple[str, str], ...]] = (
     ("auroc", "AUROC"),
@@ -36,7 +37,7 @@ def render_summary(evaluation: Mapping[str, Any]) -> str:
         [
             describe_cohort(evaluation),
             render_table(
-                ["figure", "value (95 % interval)"],
+                ["figure", _title_interval(evaluation)],
                 [[title, format_estimate(evaluation["metrics"][name])] for name, title in _HEADLINE[:2]],
             ),
             render_table(
@@ -62,14 +63,15 @@ def describe_cohort(evaluation: Mapping[str, Any]) -> str:
     return (
         f"Measured on the {dataset['split']} split of {dataset['name']}: {cohort['num_films']} films in "
         f"{cohort['num_groups']} groups, {cohort['num_fractured']} of them fractured (prevalence "
-        f"{format_number(cohort['prevalence'])}). {leaks} Intervals: {bootstrap['num_resamples']:,} resamples of groups."
+        f"{format_number(cohort['prevalence'])}). {leaks} Intervals: {bootstrap['num_resamples']:,} resamples of "
+        "groups."
     )
 
 
 def render_headline(evaluation: Mapping[str, Any]) -> str:
     """Render ranking and probability error."""
     rows = [[title, format_estimate(evaluation["metrics"][name])] for name, title in _HEADLINE]
-    return render_table(["figure", "value (95 % interval)"], rows)
+    return render_table(["figure", _title_interval(evaluation)], rows)
 
 
 def render_operating_points(evaluation: Mapping[str, Any]) -> str:
@@ -140,7 +142,7 @@ def render_selective(evaluation: Mapping[str, Any]) -> str:
     rows = [[title, format_estimate(section["metrics"][name])] for name, title in _SELECTIVE]
     return (
         f"Below a probability of {low} the answer is `no fracture`, at or above {high} it is `fracture`, between them "
-        f"`uncertain`.\n\n" + render_table(["figure", "value (95 % interval)"], rows)
+        f"`uncertain`.\n\n" + render_table(["figure", _title_interval(evaluation)], rows)
     )
 
 
@@ -182,6 +184,10 @@ def render_inflation(inflation: Mapping[str, Any]) -> str:
     ]
     header = ["split", "test films", "with a copy in training", "AUROC", "accuracy"]
     return f"The same recipe on {inflation['dataset']}, split in different ways:\n\n{render_table(header, rows)}"
+
+
+def _title_interval(evaluation: Mapping[str, Any]) -> str:
+    return f"value ({100 * evaluation['bootstrap']['confidence_level']:g} % interval)"
 
 
 def _format_metrics(point: Mapping[str, Any], *names: str) -> list[str]:

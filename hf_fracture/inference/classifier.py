@@ -202,6 +202,11 @@ class FractureClassifier:
         for judged in self._stream(sources):
             yield self._finish_examination(judged, method)
 
+    def compute_features(self, radiograph: Radiograph) -> NDArray[np.float32] | None:
+        """Return the (C,) mean of the network's last feature map, or None where it has none; what the gate looks at."""
+        maps = self._engine.compute(self._letterbox(radiograph)[None]).feature_maps
+        return None if maps is None else pool_features(maps)[0]
+
     def _judge_one(self, source: Source) -> _Judged:
         prepared = self._prepare(source)
         judged = self._judge(prepared)

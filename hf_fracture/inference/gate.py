@@ -18,7 +18,7 @@ from hf_fracture.inference.finding import Reason
 GATE_FILE: Final = "gate.safetensors"
 MAX_COMPONENTS: Final = 64
 MAX_REFUSED_FRACTION: Final = 0.01  # of validation films, when the limit is chosen
-LIMIT_MARGIN: Final = 1.0001  # so that rounding does not refuse the film that sets the limit
+TOLERANCE: Final = 2.0  # films of other clinics lie up to twice as far as those at hand, photographs farther
 
 _TENSORS: Final = ("mean", "components", "variances", "residual_variance", "limit")
 
@@ -85,6 +85,7 @@ def fit_gate(
     validation_features: NDArray[np.floating],
     *,
     max_refused_fraction: float = MAX_REFUSED_FRACTION,
+    tolerance: float = TOLERANCE,
 ) -> FeatureStatistics:
     """Describe the training films, and choose the limit on validation.
 
@@ -94,16 +95,19 @@ def fit_gate(
     Args:
         train_features: (N, C) pooled features of training films, N at least 2.
         validation_features: (M, C) of validation films, M at least 1.
-        max_refused_fraction: Largest share of the validation films beyond the limit, in [0, 1).
+        max_refused_fraction: Share of the validation films passed over in finding the farthest, in [0, 1).
+        tolerance: The limit lies so many times beyond that farthest film, at least 1.
 
     Returns:
-        The statistics; `limit` lies a hair above the distance of a validation film.
+        The statistics. At most `max_refused_fraction` of the validation films lie beyond the limit.
 
     Raises:
-        UsageError: If shapes do not fit, a value is not finite, there are too few films or the fraction leaves [0, 1).
+        UsageError: If shapes do not fit, a value is not finite, there are too few films, or a number leaves its range.
     """
     if not 0.0 <= max_refused_fraction < 1.0:
         raise UsageError(f"max_refused_fraction must lie in [0, 1), got {max_refused_fraction!r}. Write 0.01 for 1 %.")
+    if not 1.0 <= tolerance < float("inf"):
+        raise UsageError(f"tolerance must be finite and at least 1, got {tolerance!r}. Write 2 for twice as far.")
     _check_features(train_features, validation_features)
     transformed = transform_features(train_features)
     mean = transformed.mean(axis=0)
@@ -122,7 +126,7 @@ def fit_gate(
     )
     distances = np.sort(statistics.distances(validation_features))
     num_refused = int(max_refused_fraction * len(distances))
-    return replace(statistics, limit=LIMIT_MARGIN * float(distances[len(distances) - 1 - num_refused]))
+    return replace(statistics, limit=tolerance * float(distances[len(distances) - 1 - num_refused]))
 
 
 def judge_features(statistics: FeatureStatistics, features: NDArray[np.float32]) -> list[Verdict]:

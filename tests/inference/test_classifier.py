@@ -19,7 +19,7 @@ from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.data.radiographs import Radiograph, read_radiograph
 from hf_fracture.errors import MissingInputError, ModelFolderError, UnreadableRadiograph, UsageError
 from hf_fracture.inference.classifier import NUM_AHEAD, FractureClassifier
-from hf_fracture.inference.gate import fit_gate, pool_features, save_gate
+from hf_fracture.inference.gate import fit_gate, save_gate
 
 
 @pytest.fixture(scope="module")
@@ -219,10 +219,8 @@ def test_features_far_from_the_training_films_are_refused(model_copy: Path, film
 
 def test_gate_fitted_on_the_films_lets_them_pass(model_copy: Path, films: list[Path]) -> None:
     bare = FractureClassifier.from_pretrained(model_copy)
-    pixels = np.stack([bare._letterbox(read_radiograph(path)) for path in films])
-    maps = bare._engine.compute(pixels).feature_maps
-    assert maps is not None
-    features = pool_features(maps)
+    rows = [bare.compute_features(read_radiograph(path)) for path in films]
+    features = np.stack([row for row in rows if row is not None])
     save_gate(fit_gate(features, features), model_copy)
     guarded = FractureClassifier.from_pretrained(model_copy)
     assert all(finding.is_answer for finding in guarded.predict_many(films))

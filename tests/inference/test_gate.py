@@ -59,11 +59,17 @@ def test_training_films_lie_at_about_one(features: NDArray[np.float32]) -> None:
 def test_limit_refuses_at_most_the_given_share_of_validation(
     features: NDArray[np.float32], fraction: float, refused: int
 ) -> None:
-    statistics = fit_gate(features, features, max_refused_fraction=fraction)
+    statistics = fit_gate(features, features, max_refused_fraction=fraction, tolerance=1.0)
     verdicts = judge_features(statistics, features)
-    num_refused = sum(verdict.is_refused for verdict in verdicts)
-    assert refused - 2 <= num_refused <= refused  # two films may lie within the margin
+    assert sum(verdict.is_refused for verdict in verdicts) == refused
     assert all(verdict.is_refused == (verdict.score > 1.0) for verdict in verdicts)
+
+
+def test_tolerance_moves_the_limit_out_in_proportion(features: NDArray[np.float32]) -> None:
+    near, far = (fit_gate(features, features, tolerance=tolerance) for tolerance in (1.0, 3.0))
+    assert far.limit == pytest.approx(3.0 * near.limit)
+    with pytest.raises(UsageError, match="tolerance"):
+        fit_gate(features, features, tolerance=0.99)
 
 
 def test_order_of_the_films_does_not_matter(features: NDArray[np.float32]) -> None:

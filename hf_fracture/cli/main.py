@@ -27,7 +27,7 @@ COMMANDS: Final[dict[str, str]] = {
     "train": "Fine-tune a backbone on a prepared dataset",
     "evaluate": "Measure a model on a split and write evaluation.json",
     "compare": "Measure two models on the same films",
-    "compare": "Measure two models on the same films",
+    "explain-eval": "Score a model's heatmaps against marked fractures",
     "card": "Render the model card from a model folder's measurements",
 }
 

@@ -179,7 +179,7 @@ class FractureClassifier:
         radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
         return self._explain(radiograph.image, self._letterbox(radiograph), method)
 
-    def examine(self, source: Source, method: Method = "grad_cam") -> Examination:
+    def examine(self, source: Source, method: Method = "grad_cam", *, captum: bool = False) -> Examination:
         """Judge and explain one film, reading it once; with `grad_cam` at the price of the judgement alone.
 
         For networks whose head averages the last feature map, Grad-CAM comes from its closed form, which equals
@@ -188,19 +188,31 @@ class FractureClassifier:
         Args:
             source: As for `predict`.
             method: One of `explain.attribution.METHODS`.
+            captum: Let Captum compute Grad-CAM too, at the price of a second pass.
 
         Raises:
             UnreadableRadiograph: If the file cannot be read. `examine_many` returns a finding instead.
             UsageError: If the method is unknown.
         """
         check_method(method)
-        return self._finish_examination(self._judge_one(source), method)
+        return self._finish_examination(self._judge_one(source), method, captum=captum)
 
-    def examine_many(self, sources: Iterable[Source], method: Method = "grad_cam") -> Iterator[Examination]:
-        """Judge and explain films in order; like `predict_many`, with `film` and `attribution` beside the finding."""
+    def examine_many(
+        self, sources: Iterable[Source], method: Method = "grad_cam", *, captum: bool = False
+    ) -> Iterator[Examination]:
+        """Judge and explain films in order; like `predict_many`, with `film` and `attribution` beside the finding.
+
+        Args:
+            sources: As for `predict_many`.
+            method: As for `examine`.
+            captum: As for `examine`.
+
+        Yields:
+            One examination per film; `error` in its finding for a file that cannot be read.
+        """
         check_method(method)
         for judged in self._stream(sources):
-            yield self._finish_examination(judged, method)
+            yield self._finish_examination(judged, method, captum=captum)
 
     def compute_features(self, radiograph: Radiograph) -> NDArray[np.float32] | None:
         """Return the (C,) mean of the network's last feature map, or None where it has none; what the gate looks at."""
@@ -307,13 +319,14 @@ class FractureClassifier:
         )
         return [Reason(code="untested_body_part", sentence=sentence)]
 
-    def _finish_examination(self, judged: _Judged, method: Method) -> Examination:
+    def _finish_examination(self, judged: _Judged, method: Method, *, captum: bool) -> Examination:
         """Add the attribution to an answer."""
         finding, prepared = judged.finding, judged.prepared
         film = prepared.radiograph.image if prepared.radiograph else None
         if film is None or prepared.pixel_values is None or not finding.is_answer:
             return Examination(finding=finding, film=film, attribution=None)
-        attribution = self._explain(film, prepared.pixel_values, method, judged.feature_map)
+        feature_map = None if captum else judged.feature_map
+        attribution = self._explain(film, prepared.pixel_values, method, feature_map)
         total = replace(finding, seconds=finding.seconds + attribution.seconds)
         return Examination(finding=total, film=film, attribution=attribution)
 

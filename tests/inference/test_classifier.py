@@ -307,6 +307,9 @@ def test_examination_takes_its_map_from_the_forward_pass_and_equals_captum(
         largest = np.abs(captum.values).max()
         assert largest > 0
         assert np.abs(examined.attribution.values - captum.values).max() <= 1e-5 * largest
+        by_request = classifier.examine(path, captum=True).attribution
+        assert by_request is not None
+        np.testing.assert_array_equal(by_request.values, captum.values)
 
 
 def test_map_sums_to_the_logit_that_decided(classifier: FractureClassifier) -> None:

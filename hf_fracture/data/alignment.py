@@ -181,12 +181,12 @@ def _flatten(images: Floats, window_px: float) -> Floats:
     detail = images - _blur(images, window_px)
     contrast = np.sqrt(_blur(detail * detail, window_px))
     floor = 0.3 * np.sqrt((detail * detail).mean(axis=(1, 2), keepdims=True)) + 0.1
-    return (detail / (contrast + floor)).astype(np.float32)
+    return np.asarray(detail / (contrast + floor), dtype=np.float32)
 
 
 def _blur(images: Floats, sigma_px: float) -> Floats:
     kernel = _blur_matrix(images.shape[1], sigma_px)
-    return kernel @ images @ kernel.T
+    return np.asarray(kernel @ images @ kernel.T, dtype=np.float32)
 
 
 @cache
@@ -194,7 +194,7 @@ def _blur_matrix(side: int, sigma_px: float) -> Floats:
     """Return the (side, side) Gaussian smoothing matrix, rows summing to 1."""
     position = np.arange(side)
     kernel = np.exp(-((position[:, None] - position) ** 2) / (2 * sigma_px**2))
-    return (kernel / kernel.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 @cache

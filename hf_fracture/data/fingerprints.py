@@ -121,7 +121,7 @@ ORIENTATIONS: Final[tuple[tuple[bool, bool, bool], ...]] = tuple(
 )
 """(transpose, then flip x, then flip y) of the eight orientations; the first is the identity."""
 
-_SIGN_MARGIN: Final = 1e-3  # a coefficient that is zero but for rounding has no sign
+_SIGN_MARGIN: Final = 1.0  # a coefficient that is zero but for the rounding of grey levels has no sign
 
 
 def sample_polar(thumbnails: NDArray[np.float32], radii: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -161,7 +161,7 @@ def transform_rings(polar: NDArray[np.float32]) -> NDArray[np.complex64]:
     spectrum = np.fft.rfft(polar - mean, axis=2)[:, :, :_NUM_HARMONICS] * np.sqrt(weight)
     spectrum[:, :, 1:] *= np.sqrt(2.0)
     norm = np.sqrt((np.abs(spectrum) ** 2).sum(axis=(1, 2), keepdims=True))
-    return (spectrum / np.maximum(norm, 1e-3)).astype(np.complex64)
+    return np.asarray(spectrum / np.maximum(norm, 1e-3), dtype=np.complex64)
 
 
 def describe_rings(spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
@@ -218,4 +218,4 @@ def _cosine_basis(side: int) -> NDArray[np.float32]:
     """Return the (8, side) first rows of the orthonormal cosine transform."""
     position = (2 * np.arange(side) + 1) * np.pi / (2 * side)
     basis = np.cos(np.arange(_HASH_SIDE)[:, None] * position)
-    return (basis * np.sqrt(2.0 / side)).astype(np.float32)
+    return np.asarray(basis * np.sqrt(2.0 / side), dtype=np.float32)

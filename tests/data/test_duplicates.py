@@ -94,7 +94,7 @@ def test_lead_is_the_distance_to_the_third_rival() -> None:
 
 def test_blank_films_are_no_copies_of_each_other_unless_equal() -> None:
     noise = np.random.default_rng(0)
-    blanks = [Image.fromarray((100 + noise.random((90, 90))).astype(np.uint8)) for _ in range(3)]
+    blanks = [Image.fromarray(noise.integers(100, 102, (90, 90), dtype=np.uint8)) for _ in range(3)]
     assert find_duplicate_pairs([fingerprint_image(blank) for blank in blanks]) == []
 
 

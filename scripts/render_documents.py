@@ -4,7 +4,6 @@ Called by `make style`; a test renders them too and compares.
 """
 
 from pathlib import Path
-from typing import Any
 
 from hf_fracture.evaluation.artifacts import write_text
 from hf_fracture.hub.card import render_readme, write_card
@@ -16,16 +15,11 @@ MODEL_CARD_PATH = ROOT / "model_card.md"
 INFLATION_PATH = ROOT / "scripts" / "results" / "inflation.json"
 
 
-def read_if_there(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object, or None if there is no such file."""
-    return read_json(path) if path.is_file() else None
-
-
 def main() -> None:
     """Render, and say what was written."""
-    evaluation = read_if_there(DEFAULT_MODEL_DIR / "evaluation.json")
     readme = README_PATH.read_text(encoding="utf-8")
-    write_text(README_PATH, render_readme(readme, evaluation, read_if_there(INFLATION_PATH)))
+    inflation = read_json(INFLATION_PATH) if INFLATION_PATH.is_file() else None
+    write_text(README_PATH, render_readme(readme, DEFAULT_MODEL_DIR, inflation))
     print(f"rendered {README_PATH.name}")
     if (DEFAULT_MODEL_DIR / "config.json").is_file():
         card_path = write_card(DEFAULT_MODEL_DIR, overwrite=True)

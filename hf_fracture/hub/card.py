@@ -17,7 +17,7 @@ from hf_fracture.evaluation.measured_model import hash_weights
 from hf_fracture.evaluation.report import FILE_NAME as EVALUATION_NAME
 from hf_fracture.evaluation.report import SCHEMA_VERSION
 from hf_fracture.hub import results
-from hf_fracture.hub.markdown import flatten, format_number, is_estimate, render_table, replace_section
+from hf_fracture.hub.markdown import flatten, format_number, render_table, replace_section
 from hf_fracture.models.backbones import BACKBONES
 from hf_fracture.models.checkpoint import read_json, read_preprocessing, read_record
 
@@ -56,9 +56,9 @@ def render_card(model_dir: Path) -> str:
         ("Calibration", _render_measured(evaluation, results.render_calibration)),
         ("Three-way answer", _render_measured(evaluation, results.render_selective)),
         ("Parts of the films", _render_measured(evaluation, results.render_subgroups)),
-        ("Heatmaps", _render_attribution(_read_optional(model_dir, "attribution.json"))),
-        ("Input gate", _render_leaves(_read_optional(model_dir, "gate.json"))),
-        ("Exports", _render_leaves(_read_optional(model_dir, "export.json"))),
+        ("Heatmaps", results.render_attribution(_read_measurement(model_dir, "attribution.json"))),
+        ("Input gate", _render_leaves(_read_measurement(model_dir, "gate.json"))),
+        ("Exports", _render_leaves(_read_measurement(model_dir, "export.json"))),
         ("Training", _render_training(run)),
         ("Intended use and limits", _render_limits(record)),
         ("Data and citation", _render_sources(record)),
@@ -81,18 +81,21 @@ def write_card(model_dir: Path, *, overwrite: bool = False) -> Path:
     return path
 
 
-def render_readme(readme: str, evaluation: Mapping[str, Any] | None, inflation: Mapping[str, Any] | None) -> str:
+def render_readme(readme: str, model_dir: Path, inflation: Mapping[str, Any] | None) -> str:
     """Render the two generated sections of a README again.
 
     Args:
         readme: Document with the sections `results` and `inflation` between markers.
-        evaluation: Content of the shipped model's `evaluation.json`; None if it was not measured.
+        model_dir: Folder of the shipped model.
         inflation: Content of `scripts/results/inflation.json`; None if it was not measured.
 
     Raises:
         UsageError: If a pair of markers is missing.
+        ModelFolderError: If a measurement in the folder belongs to other weights.
     """
-    summary = results.render_summary(evaluation) if evaluation else "Not measured yet."
+    evaluation = _read_measurement(model_dir, EVALUATION_NAME)
+    attribution = _read_measurement(model_dir, "attribution.json")
+    summary = results.render_summary(evaluation, attribution) if evaluation else "Not measured yet."
     table = results.render_inflation(inflation) if inflation else "Not measured yet."
     return replace_section(replace_section(readme, "results", summary), "inflation", table)
 
@@ -102,21 +105,29 @@ def _read_optional(model_dir: Path, name: str) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
+def _read_measurement(model_dir: Path, name: str) -> dict[str, Any] | None:
+    """Read a measurement, and refuse one of other weights; None if there is no such file."""
+    content = _read_optional(model_dir, name)
+    if content is None:
+        return None
+    measured, present = content.get("model_sha256") or content.get("model", {}).get("sha256"), hash_weights(model_dir)
+    if measured != present:
+        raise ModelFolderError(
+            f"Expected {name} to measure the weights in '{model_dir}' (sha256 {present[:12]}), but it measured others "
+            f"({str(measured)[:12]}). Measure these weights again, or remove the file."
+        )
+    return content
+
+
 def _read_evaluation(model_dir: Path, record: FractureRecord) -> dict[str, Any] | None:
     """Read `evaluation.json`, and refuse it where it does not describe this folder."""
-    evaluation = _read_optional(model_dir, EVALUATION_NAME)
+    evaluation = _read_measurement(model_dir, EVALUATION_NAME)
     if evaluation is None:
         return None
     remedy = f"Run hf-fracture evaluate again to write {EVALUATION_NAME}."
     if evaluation.get("schema_version") != SCHEMA_VERSION:
         raise ModelFolderError(
             f"Expected {EVALUATION_NAME} of schema {SCHEMA_VERSION}, got {evaluation.get('schema_version')}. {remedy}"
-        )
-    measured, present = evaluation["model"]["sha256"], hash_weights(model_dir)
-    if measured != present:
-        raise ModelFolderError(
-            f"Expected {EVALUATION_NAME} to measure the weights in '{model_dir}' (sha256 {present[:12]}), but it "
-            f"measured others ({str(measured)[:12]}). {remedy}"
         )
     thresholds = {name: point["threshold"] for name, point in evaluation["operating_points"]["points"].items()}
     if thresholds != {name: point.threshold for name, point in record.operating_points.items()}:
@@ -202,30 +213,6 @@ def _render_measured(evaluation: Mapping[str, Any] | None, *renderers: Callable[
             f"Expected {EVALUATION_NAME} to follow schema {SCHEMA_VERSION}, but {error!r}. Run hf-fracture evaluate "
             "again."
         ) from error
-
-
-def _render_attribution(attribution: Mapping[str, Any] | None) -> str:
-    """Render how often each map coincides with the marked fracture, beside the baselines.
-
-    `methods` and `baselines` map names to figures; only figures with an interval are shown, under the file's own names.
-    """
-    explanation = "A heatmap shows what moved the answer; how often that is the fracture has to be measured."
-    if attribution is None:
-        return f"{explanation} Not measured yet for this model."
-    rows = {**attribution.get("methods", {}), **attribution.get("baselines", {})}
-    figures = list(dict.fromkeys(key for row in rows.values() for key, value in row.items() if is_estimate(value)))
-    if not figures:
-        return f"{explanation} Not measured yet for this model."
-    table = render_table(
-        ["map", *(name.replace("_", " ") for name in figures)],
-        [
-            [name, *(flatten({key: row[key]})[0][1] if key in row else "" for key in figures)]
-            for name, row in rows.items()
-        ],
-    )
-    facts = {key: value for key, value in attribution.items() if key not in ("methods", "baselines")}
-    described = "; ".join(f"{name} {value}" for name, value in flatten(facts))
-    return "\n\n".join(part for part in (explanation, described and f"Measured: {described}.", table) if part)
 
 
 def _render_leaves(content: Mapping[str, Any] | None) -> str:

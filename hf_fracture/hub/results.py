@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hf_fracture.evaluation.thresholds import MIN_SENSITIVITY, MIN_SPECIFICITY
-from hf_fracture.hub.markdown import format_estimate, format_number, render_table
+from hf_fracture.hub.markdown import flatten, format_estimate, format_number, format_value, is_estimate, render_table
 
 _POINT_TITLES: Final[dict[str, str]] = {
     "screening": f"screening (sensitivity >= {MIN_SENSITIVITY} on validation)",
@@ -22,6 +22,7 @@ _HEADLINE: Final[tuple[tuple[str, str], ...]] = (
     ("brier_score", "Brier score"),
     ("log_loss", "log loss"),
 )
+MAP_FIGURE: Final = "peak_in_region"  # by which a map is compared with the baselines
 _SELECTIVE: Final[tuple[tuple[str, str], ...]] = (
     ("coverage", "decided, share of all films"),
     ("error_among_decided", "wrong, share of the decided"),
@@ -30,25 +31,26 @@ _SELECTIVE: Final[tuple[tuple[str, str], ...]] = (
 )
 
 
-def render_summary(evaluation: Mapping[str, Any]) -> str:
-    """Render what the README shows: on what it was measured, ranking, and the operating points."""
+def render_summary(evaluation: Mapping[str, Any], attribution: Mapping[str, Any] | None = None) -> str:
+    """Render what the README shows: on what it was measured, ranking, operating points, and where the maps point."""
     points = evaluation["operating_points"]["points"]
-    return "\n\n".join(
-        [
-            describe_cohort(evaluation),
-            render_table(
-                ["figure", _title_interval(evaluation)],
-                [[title, format_estimate(evaluation["metrics"][name])] for name, title in _HEADLINE[:2]],
-            ),
-            render_table(
-                ["operating point", "sensitivity", "specificity"],
-                [
-                    [_POINT_TITLES.get(name, name), *_format_metrics(point, "sensitivity", "specificity")]
-                    for name, point in points.items()
-                ],
-            ),
-        ]
-    )
+    paragraphs = [
+        describe_cohort(evaluation),
+        render_table(
+            ["figure", _title_interval(evaluation)],
+            [[title, format_estimate(evaluation["metrics"][name])] for name, title in _HEADLINE[:2]],
+        ),
+        render_table(
+            ["operating point", "sensitivity", "specificity"],
+            [
+                [_POINT_TITLES.get(name, name), *_format_metrics(point, "sensitivity", "specificity")]
+                for name, point in points.items()
+            ],
+        ),
+    ]
+    if attribution:
+        paragraphs.append(_render_maps(attribution))
+    return "\n\n".join(paragraphs)
 
 
 def describe_cohort(evaluation: Mapping[str, Any]) -> str:
@@ -168,6 +170,32 @@ def render_subgroups(evaluation: Mapping[str, Any]) -> str:
         f"{section['min_films_per_class']} films of either class get no figures.\n\n"
         + render_table(["part", "films", "fractured", "AUROC", "sensitivity", "specificity"], rows)
     )
+
+
+def render_attribution(attribution: Mapping[str, Any] | None) -> str:
+    """Render how often each map meets the marked fracture, beside the baselines and what else the file states.
+
+    `methods` and `baselines` map names to figures; every figure with an interval gets a column.
+    """
+    explanation = "A heatmap shows what moved the answer; how often that is the fracture has to be measured."
+    if not attribution:
+        return f"{explanation} Not measured yet for this model."
+    facts = {key: value for key, value in attribution.items() if key not in ("methods", "baselines", "model_sha256")}
+    described = "; ".join(f"{name} {value}" for name, value in flatten(facts))
+    return f"{explanation}\n\nMeasured: {described}.\n\n{_render_maps(attribution)}"
+
+
+def _render_maps(attribution: Mapping[str, Any]) -> str:
+    """Render one row per map; a method beats the baselines if its interval lies above both of their values."""
+    rows = {**attribution["methods"], **attribution["baselines"]}
+    figures = list(dict.fromkeys(key for row in rows.values() for key, value in row.items() if is_estimate(value)))
+    bar = max(row[MAP_FIGURE]["value"] for row in attribution["baselines"].values())
+    cells = []
+    for name, row in rows.items():
+        lower = row[MAP_FIGURE]["lower"]
+        verdict = "baseline" if name in attribution["baselines"] else format_value(lower is not None and lower > bar)
+        cells.append([name, *(format_value(row[key]) if key in row else "" for key in figures), verdict])
+    return render_table(["map", *(name.replace("_", " ") for name in figures), "beats both baselines"], cells)
 
 
 def render_inflation(inflation: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ After a wanted change of the card, look at the one that `render_card` gives for 
 `model_folder_card.md`.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -87,14 +88,28 @@ def test_missing_measurement_is_said_to_be_missing(model_dir: Path, name: str, s
 
 
 def test_exports_are_shown_as_measured(model_dir: Path) -> None:
-    (model_dir / "export.json").write_text('{"int8": {"auroc_loss": 0.0012}}', encoding="utf-8")
+    content = {"model_sha256": hashlib.sha256(WEIGHTS).hexdigest(), "int8": {"auroc_loss": 0.0012}}
+    (model_dir / "export.json").write_text(json.dumps(content), encoding="utf-8")
     assert "| int8: auroc loss | 0.0012 |" in render_card(model_dir)
 
 
-def test_evaluation_of_other_weights_is_refused(model_dir: Path) -> None:
+@pytest.mark.parametrize("name", ["evaluation.json", "attribution.json", "gate.json"])
+def test_measurement_of_other_weights_is_refused(model_dir: Path, name: str) -> None:
+    for other in {"evaluation.json", "attribution.json", "gate.json"} - {name}:
+        (model_dir / other).unlink()
     (model_dir / "model.safetensors").write_bytes(WEIGHTS + b".")
-    with pytest.raises(ModelFolderError, match="it measured others"):
+    with pytest.raises(ModelFolderError, match=f"Expected {name} to measure .* it measured others"):
         render_card(model_dir)
+
+
+def test_only_a_map_clearly_above_both_baselines_beats_them(model_dir: Path, edit_json: EditJson) -> None:
+    def verdict() -> str:
+        rows = render_card(model_dir).splitlines()
+        return next(row for row in rows if row.startswith("| grad_cam |")).split(" | ")[-1]
+
+    assert verdict() == "yes |"
+    edit_json("attribution.json", lambda content: content["methods"]["grad_cam"]["peak_in_region"].update(lower=0.094))
+    assert verdict() == "no |"
 
 
 def test_evaluation_at_other_thresholds_is_refused(model_dir: Path, edit_json: EditJson) -> None:
@@ -175,8 +190,10 @@ def test_what_evaluate_writes_can_be_rendered(model_dir: Path) -> None:
 
 def test_summary_shows_the_headline_and_every_point() -> None:
     evaluation = read_json(GOLDEN_DIR / "evaluation.json")
-    summary = results.render_summary(evaluation)
+    attribution = read_json(GOLDEN_DIR / "attribution.json")
+    summary = results.render_summary(evaluation, attribution)
     assert format_estimate(evaluation["metrics"]["average_precision"]) in summary
+    assert format_estimate(attribution["methods"]["grad_cam"]["peak_in_region"]) in summary
     for point in evaluation["operating_points"]["points"].values():
         assert format_estimate(point["metrics"]["specificity"]) in summary
 
@@ -210,10 +227,10 @@ def test_table_refuses_ragged_rows_and_keeps_cells_apart() -> None:
 
 
 def test_readme_tables_are_those_of_the_measurements(repository_dir: Path) -> None:
-    paths = (DEFAULT_MODEL_DIR / "evaluation.json", repository_dir / "scripts" / "results" / "inflation.json")
-    evaluation, inflation = (read_json(path) if path.is_file() else None for path in paths)
+    path = repository_dir / "scripts" / "results" / "inflation.json"
     readme = (repository_dir / "README.md").read_text(encoding="utf-8")
-    assert render_readme(readme, evaluation, inflation) == readme, "Run make style."
+    rendered = render_readme(readme, DEFAULT_MODEL_DIR, read_json(path) if path.is_file() else None)
+    assert rendered == readme, "Run make style."
 
 
 def test_model_card_is_that_of_the_shipped_model(repository_dir: Path) -> None:

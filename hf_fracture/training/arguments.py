@@ -19,6 +19,7 @@ class FractureTrainingArguments(TrainingArguments):
       `metric_for_best_model` auroc: the best epoch on validation is kept.
     * `save_total_limit` 2 (none): the best and the last.
     * `bf16` (off): autocast; 2.4 times faster for ResNets on a CPU with AVX-512 bf16, harmless elsewhere.
+    * `logging_nan_inf_filter` off (on): it would log a loss of NaN as 0, and hide that the run has failed.
     * `remove_unused_columns` off (on): the collator reads columns that the model's forward does not name.
     * `dataloader_pin_memory` off (on): pinning is for GPUs and warns without one.
     * `disable_tqdm` off: progress is shown on stderr.
@@ -39,6 +40,7 @@ class FractureTrainingArguments(TrainingArguments):
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether a larger metric is better."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
     bf16: bool = field(default=True, metadata={"help": "bfloat16 autocast."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Log a loss of NaN as 0."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep columns that the collator reads."})
     dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin host memory, for GPUs."})
     disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide progress bars."})

@@ -1,0 +1,69 @@
+"""A small prepared dataset of phantoms and a backbone of random weights, so that training can be tried offline."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SIDE_PX = 96
+
+
+def phantom_rows(num: int, *, first_seed: int) -> list[dict[str, Any]]:
+    """Half of the phantoms are fractured; each is a group of its own."""
+    from hf_fracture.data.phantoms import draw_phantom
+
+    rows = []
+    for seed in range(first_seed, first_seed + num):
+        phantom = draw_phantom(seed, fractured=seed % 2 == 0, size_px=(SIDE_PX, SIDE_PX))
+        rows.append(
+            {
+                "image": phantom.image,
+                "label": phantom.label,
+                "boxes": phantom.boxes,
+                "polygons": [],
+                "body_part": phantom.body_part,
+                "group_id": f"phantom-{seed}",
+                "source": "phantoms",
+                "source_path": f"{seed}.png",
+            }
+        )
+    return rows
+
+
+def build_phantom_splits(sizes: dict[str, int]) -> Any:
+    from datasets import Dataset, DatasetDict, Features, Image, List, Value
+
+    text = Value("string")
+    features = Features(
+        {
+            "image": Image(),
+            "label": Value("int64"),
+            "boxes": List(List(Value("float32"))),
+            "polygons": List(List(Value("float32"))),
+            **dict.fromkeys(("body_part", "group_id", "source", "source_path"), text),
+        }
+    )
+    starts = dict(zip(sizes, range(0, 10_000 * len(sizes), 10_000), strict=True))
+    return DatasetDict(
+        {
+            name: Dataset.from_list(phantom_rows(num, first_seed=starts[name]), features=features)
+            for name, num in sizes.items()
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def phantom_splits() -> Any:
+    return build_phantom_splits({"train": 24, "validation": 12})
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    torch.manual_seed(0)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic")
+    path = tmp_path_factory.mktemp("backbones") / "tiny"
+    ResNetForImageClassification(config).save_pretrained(path)
+    return path

@@ -82,7 +82,7 @@ def render_scale(probability: float, limits: tuple[float, float], classifier: Fr
     return (
         f"<div class='scale' role='img' aria-label='{escape(label)}'><div class='zones'>{bar}</div>{ticks}"
         f"<span class='needle' style='left:{probability:.2%}'></span>"
-        "<span class='end' style='left:-7px'>0%</span><span class='end' style='right:-7px'>100%</span></div>"
+        "<span class='end' style='left:0'>0%</span><span class='end' style='right:0'>100%</span></div>"
         f"<ul class='points'>{_render_zone_key(low, high)}</ul>"
         f"<p class='soft'>{texts.POINTS} {escape(', '.join(names).lower())}</p>"
     )

@@ -1,0 +1,67 @@
+"""The measurements on the page are those of the model folder, and their absence is said."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+import evidence
+import panels
+from hf_fracture.inference.classifier import FractureClassifier
+
+
+def test_evidence_shows_each_point_with_its_intervals(measured: FractureClassifier) -> None:
+    html = evidence.render_evidence(measured)
+    assert measured.evaluation is not None
+    for point in measured.evaluation["operating_points"]["points"].values():
+        for name in ("sensitivity", "specificity"):
+            estimate = point["metrics"][name]
+            assert f"<b>{panels.format_share(estimate['value'])}</b>" in html
+            assert panels.format_interval(estimate) in html
+    assert "<b>0.930</b> (0.888 to 0.966)" in html
+    assert "misses 4 fractures, 34 false alarms" in html
+    assert "200 films" in html
+
+
+def test_evidence_of_three_answers_and_body_parts(measured: FractureClassifier) -> None:
+    html = evidence.render_evidence(measured)
+    assert measured.evaluation is not None
+    coverage = measured.evaluation["selective"]["metrics"]["coverage"]
+    assert f"decides {panels.format_share(coverage['value'])} of the films" in html
+    assert "too few films" in html
+    assert "<b>hand</b>" in html
+
+
+def test_missing_measurements_are_said_loudly(unmeasured: FractureClassifier) -> None:
+    html = evidence.render_evidence(unmeasured)
+    assert "Nobody knows" in html
+    assert "%" not in html
+
+
+def test_names_from_a_model_folder_are_escaped(measured: FractureClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = copy.deepcopy(measured.evaluation)
+    assert changed is not None
+    changed["dataset"]["name"] = "<script>x</script>"
+    monkeypatch.setitem(measured.__dict__, "evaluation", changed)
+    assert "<script>" not in evidence.render_evidence(measured)
+
+
+def test_use_names_the_body_parts_and_the_modality(measured: FractureClassifier) -> None:
+    html = evidence.render_use(measured)
+    assert "hand and leg" in html
+    assert "plain radiographs (XR)" in html
+    assert "{" not in html
+
+
+def test_program_shows_the_address_it_is_given() -> None:
+    html = evidence.render_program("http://example.test:1234")
+    assert "http://example.test:1234" in html
+    assert "/predict" in html
+
+
+def test_page_style_and_script_fetch_nothing(repository_dir: Path) -> None:
+    for name in ("page.css", "page.js"):
+        text = (repository_dir / "space" / name).read_text()
+        assert "http" not in text
+        assert "@import" not in text
+        assert "url(" not in text

@@ -1,0 +1,124 @@
+"""What the page does with a file: it answers films, and gives every other file a sentence."""
+
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import texts
+from hf_fracture.explain.attribution import METHODS, Method
+from hf_fracture.inference.classifier import FractureClassifier
+from hf_fracture.inference.finding import COLUMNS
+from reader import FilmReader
+
+WORDS = (texts.FRACTURE, texts.UNCERTAIN, texts.NO_FRACTURE)
+
+
+@pytest.fixture(scope="module")
+def reader(measured: FractureClassifier, unmeasured: FractureClassifier) -> FilmReader:
+    return FilmReader({"measured": measured, "unmeasured": unmeasured})
+
+
+def test_film_gets_an_answer_a_map_and_its_worth(reader: FilmReader, film_path: Path) -> None:
+    answer, viewer, worth = reader.examine(str(film_path), "measured", "grad_cam")
+    assert sum(f">{word}<" in answer for word in WORDS) == 1
+    assert "forearm.png" in viewer
+    assert "What this map is worth" in worth
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_of_the_chooser_works(reader: FilmReader, film_path: Path, method: Method) -> None:
+    assert method in texts.METHOD_NAMES
+    _, viewer, worth = reader.examine(str(film_path), "measured", method)
+    assert "class='map'" in viewer or texts.MAP_EMPTY in viewer
+    assert worth
+
+
+def test_no_film_waits(reader: FilmReader) -> None:
+    answer, viewer, worth = reader.examine(None, "measured", "grad_cam")
+    assert texts.WAITING in answer
+    assert texts.VIEWER_EMPTY in viewer
+    assert worth == ""
+
+
+def test_film_that_was_deleted_is_asked_for_again(reader: FilmReader, tmp_path: Path) -> None:
+    answer, _, _ = reader.examine(str(tmp_path / "gone.png"), "measured", "grad_cam")
+    assert texts.EXPIRED_SENTENCE in answer
+
+
+def test_text_named_png_gets_a_sentence_without_a_path(reader: FilmReader, no_film_path: Path) -> None:
+    answer, viewer, worth = reader.examine(str(no_film_path), "measured", "grad_cam")
+    assert texts.UNREADABLE in answer
+    assert "Expected a PNG" in answer
+    assert str(no_film_path.parent) not in answer + viewer
+    assert texts.VIEWER_EMPTY in viewer
+    assert worth == ""
+
+
+def test_colour_photograph_is_refused(reader: FilmReader, tmp_path: Path) -> None:
+    photograph = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(photograph).resize((400, 500), Image.Resampling.BICUBIC).save(tmp_path / "cat.png")
+    answer, _, worth = reader.examine(str(tmp_path / "cat.png"), "measured", "grad_cam")
+    assert texts.NOT_A_RADIOGRAPH in answer
+    assert worth == ""
+
+
+def test_truncated_film_is_answered_with_a_note(reader: FilmReader, film: Image.Image, tmp_path: Path) -> None:
+    buffer = BytesIO()
+    film.save(buffer, "JPEG", quality=95)
+    (tmp_path / "cut.jpg").write_bytes(buffer.getvalue()[: int(0.9 * len(buffer.getvalue()))])
+    answer, _, _ = reader.examine(str(tmp_path / "cut.jpg"), "measured", "grad_cam")
+    assert any(word in answer for word in WORDS)
+    assert "truncated" in answer
+
+
+def test_sixteen_bit_film_is_not_clipped(reader: FilmReader, film: Image.Image, tmp_path: Path) -> None:
+    film.save(tmp_path / "8.png")
+    Image.fromarray(np.asarray(film).astype(np.uint16) * 16).save(tmp_path / "16.png")  # 12 of 16 bits
+    eight, sixteen = (reader.predict(str(tmp_path / name)) for name in ("8.png", "16.png"))
+    assert sixteen["read_note"] is not None
+    assert sixteen["probability"] == pytest.approx(eight["probability"], abs=0.02)
+
+
+def test_upload_empties_the_drop_zone_and_keeps_the_film(reader: FilmReader, film_path: Path) -> None:
+    kept, drop_zone, *shown = reader.take(str(film_path), "measured", "grad_cam")
+    assert (kept, drop_zone) == (str(film_path), None)
+    assert len(shown) == 3
+
+
+def test_other_model_brings_its_own_measurements(reader: FilmReader, film_path: Path) -> None:
+    *_, measurements, _ = reader.change_model(str(film_path), "unmeasured", "grad_cam")
+    assert "Nobody knows" in measurements
+
+
+def test_endpoint_returns_the_columns_of_predict(reader: FilmReader, film_path: Path, film: Image.Image) -> None:
+    finding = reader.predict(str(film_path))
+    assert tuple(finding) == COLUMNS
+    assert finding["path"] is None
+    assert finding["probability"] == pytest.approx(reader.classifiers["measured"].predict(film).probability)
+
+
+def test_endpoint_answers_a_bad_file_with_a_reason(reader: FilmReader, no_film_path: Path) -> None:
+    finding = reader.predict(str(no_film_path))
+    assert finding["decision"] == "error"
+    assert finding["reasons"][0]["code"] == "unreadable"
+
+
+def test_warm_up_runs_every_model(reader: FilmReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def watch(name: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
+        def predict_many(films: Iterable[Any]) -> Iterator[Any]:
+            asked.append(name)
+            return iter(films)
+
+        return predict_many
+
+    for name, classifier in reader.classifiers.items():
+        monkeypatch.setattr(classifier, "predict_many", watch(name))
+    reader.warm_up()
+    assert asked == ["measured", "unmeasured"]

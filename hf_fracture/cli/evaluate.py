@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ from hf_fracture.errors import OutputExistsError, UsageError
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-    from hf_fracture.evaluation.measured_model import MeasuredModel
+    from hf_fracture.evaluation.alterations import Alteration
+    from hf_fracture.evaluation.figures import Resampling
+    from hf_fracture.evaluation.measured_model import FilmReader, MeasuredModel
     from hf_fracture.evaluation.predictions import Predictions
-    from hf_fracture.evaluation.report import EvaluationReport
+    from hf_fracture.evaluation.report import EvaluationReport, Probes
+    from hf_fracture.evaluation.robustness import AlterationEffect
 
 PREDICTIONS_NAME = "predictions.parquet"
 PAGE_NAME = "report.html"
@@ -49,6 +53,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar="NAME",
         help="split on which thresholds and temperature of a foreign model are chosen (default: validation)",
     )
+    parser.add_argument(
+        "--shortcuts", action="store_true", help="also probe whether films are told apart without looking at a bone"
+    )
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also answer seven worse copies of each film; takes eight times as long",
+    )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="films per forward pass (default: 32)")
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the resamples (default: 0)")
@@ -67,11 +79,9 @@ def run(args: argparse.Namespace) -> int:
     """
     _check_outputs(args)
     from hf_fracture.evaluation.class_map import parse_label_map
-    from hf_fracture.evaluation.figures import Resampling
     from hf_fracture.evaluation.films import load_splits, select_split
     from hf_fracture.evaluation.measured_model import load_measured_model
     from hf_fracture.evaluation.ranks import is_main_process, join_processes
-    from hf_fracture.evaluation.report import Provenance, evaluate_predictions
 
     join_processes()
     label_map = None if args.label_map is None else parse_label_map(args.label_map)
@@ -80,20 +90,86 @@ def run(args: argparse.Namespace) -> int:
     model = load_measured_model(
         args.model, revision=args.revision, label_map=label_map, trust_remote_code=args.trust_remote_code
     )
-    validation = (
-        None if model.record else predict_split(model, splits, args.validation_split, batch_size=args.batch_size)
-    )
-    test = predict_split(model, splits, args.split, batch_size=args.batch_size)
+    answers = collect_answers(model, splits, args)
     if not is_main_process():
         return 0
-    resampling = Resampling(num_resamples=args.resamples, seed=args.seed)
-    provenance = Provenance(model=describe_model(model), dataset=describe_dataset(splits, args))
-    report = evaluate_predictions(validation, test, record=model.record, provenance=provenance, resampling=resampling)
+    report = measure(model, splits, answers, args)
     _write(report, args)
     sys.stdout.write(render_summary(report))
     hint = f"Next: hf-fracture card {args.model}" if args.record else f"Read {args.out / PAGE_NAME} in a browser."
     sys.stderr.write(f"{hint}\n")
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What the network said; all that several processes share.
+
+    Attributes:
+        validation: On the films on which a foreign model is tuned; None for ours.
+        test: On the films that are measured.
+        altered: On the same films, by what was done to them.
+    """
+
+    validation: "Predictions | None"
+    test: "Predictions"
+    altered: "dict[str, Predictions]"
+
+
+def collect_answers(model: "MeasuredModel", splits: "DatasetDict", args: argparse.Namespace) -> Answers:
+    """Answer the films, in every form that the arguments ask for."""
+    from hf_fracture.evaluation.alterations import DEGRADATIONS, REMOVALS
+
+    tunable = None if model.record else args.validation_split
+    wanted = {**(REMOVALS if args.shortcuts else {}), **(DEGRADATIONS if args.robustness else {})}
+    return Answers(
+        validation=None if tunable is None else predict_split(model, splits, tunable, batch_size=args.batch_size),
+        test=predict_split(model, splits, args.split, batch_size=args.batch_size),
+        altered={
+            name: predict_split(model, splits, args.split, batch_size=args.batch_size, alter=alter)
+            for name, alter in wanted.items()
+        },
+    )
+
+
+def measure(
+    model: "MeasuredModel", splits: "DatasetDict", answers: Answers, args: argparse.Namespace
+) -> "EvaluationReport":
+    """Measure the answers."""
+    from hf_fracture.evaluation.figures import Resampling
+    from hf_fracture.evaluation.report import Provenance, choose_decisions, evaluate_predictions
+    from hf_fracture.evaluation.robustness import measure_alterations
+
+    resampling = Resampling(num_resamples=args.resamples, seed=args.seed)
+    threshold = choose_decisions(answers.validation, model.record).points["balanced"].threshold
+    effects = measure_alterations(answers.test, answers.altered, threshold=threshold, resampling=resampling)
+    return evaluate_predictions(
+        answers.validation,
+        answers.test,
+        record=model.record,
+        provenance=Provenance(model=describe_model(model), dataset=describe_dataset(splits, args)),
+        resampling=resampling,
+        probes=collect_probes(effects, splits, args, resampling),
+    )
+
+
+def collect_probes(
+    effects: "list[AlterationEffect]", splits: "DatasetDict", args: argparse.Namespace, resampling: "Resampling"
+) -> "Probes":
+    """Sort the effects into the sections of the report, and let a forest look at the films' frames."""
+    from hf_fracture.evaluation.alterations import DEGRADATIONS, REMOVALS
+    from hf_fracture.evaluation.report import Probes
+    from hf_fracture.evaluation.shortcuts import probe_frames
+
+    by_name = {effect.name: effect for effect in effects}
+    blanked, masked = (by_name.get(name) for name in REMOVALS)
+    can_probe = args.shortcuts and "train" in splits and args.split != "train"
+    return Probes(
+        robustness=[by_name[name] for name in DEGRADATIONS] if args.robustness else None,
+        frame=probe_frames(splits["train"], splits[args.split], resampling=resampling) if can_probe else None,
+        blanked_body=blanked,
+        masked_marks=masked,
+    )
 
 
 def describe_model(model: "MeasuredModel") -> dict[str, Any]:
@@ -162,7 +238,14 @@ def _describe_ece(report: "EvaluationReport") -> str:
     return f"{before} before, {report.after.expected_calibration_error:.3f} after temperature {report.temperature:.3f}"
 
 
-def predict_split(model: "MeasuredModel", splits: "DatasetDict", split: str, *, batch_size: int) -> "Predictions":
+def predict_split(
+    model: "MeasuredModel",
+    splits: "DatasetDict",
+    split: str,
+    *,
+    batch_size: int,
+    alter: "Alteration | None" = None,
+) -> "Predictions":
     """Answer every film of a split, on the GPU if there is one, shared among the processes of a launcher."""
     import torch
 
@@ -173,9 +256,19 @@ def predict_split(model: "MeasuredModel", splits: "DatasetDict", split: str, *, 
     network: torch.nn.Module = model.network
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     films = select_split(splits, split)
-    own = films.select(list_own(len(films)))
-    answers = answer_films(model.network, model.read_film, own, batch_size=batch_size, show_progress=is_main_process())
+    answers = answer_films(
+        model.network,
+        model.read_film if alter is None else read_altered(model.read_film, alter),
+        films.select(list_own(len(films))),
+        batch_size=batch_size,
+        show_progress=is_main_process(),
+    )
     return collect_predictions(gather_in_order(answers), model.class_meanings)
+
+
+def read_altered(read_film: "FilmReader", alter: "Alteration") -> "FilmReader":
+    """Return a reader that alters each film first."""
+    return lambda film: read_film(alter(film))
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

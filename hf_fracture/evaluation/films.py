@@ -84,9 +84,9 @@ def hash_films(splits: Mapping[str, "Dataset"]) -> str:
         splits: Datasets with the columns `image`, `label` and `group_id`.
     """
     return _hash_lines(
-        f"{hashlib.sha256(_stored_bytes(row['image'])).hexdigest()} {row['label']} {row['group_id']}"
+        f"{hashlib.sha256(content).hexdigest()} {label} {group}"
         for films in splits.values()
-        for row in _without_decoding(films)
+        for content, label, group in zip(read_stored_images(films), films["label"], films["group_id"], strict=True)
     )
 
 
@@ -97,9 +97,9 @@ def hash_assignment(splits: Mapping[str, "Dataset"]) -> str:
         splits: Datasets with the columns `image`, `label` and `group_id`.
     """
     return _hash_lines(
-        f"{hashlib.sha256(_stored_bytes(row['image'])).hexdigest()} {name}"
+        f"{hashlib.sha256(content).hexdigest()} {name}"
         for name, films in splits.items()
-        for row in _without_decoding(films)
+        for content in read_stored_images(films)
     )
 
 
@@ -116,6 +116,15 @@ def count_leaked_films(splits: Mapping[str, "Dataset"], measured: str) -> int:
         group for name, films in splits.items() if name not in (measured, HELD_OUT) for group in films["group_id"]
     }
     return sum(group in elsewhere for group in splits[measured]["group_id"])
+
+
+def read_stored_images(films: "Dataset") -> Iterator[bytes]:
+    """Yield the image files as they are stored, without decoding them."""
+    from datasets import Image
+
+    for image in films.select_columns(["image"]).cast_column("image", Image(decode=False))["image"]:
+        stored: bytes | None = image["bytes"]
+        yield Path(image["path"]).read_bytes() if stored is None else stored
 
 
 def describe_film(row: Mapping[str, Any], *, size: tuple[int, int]) -> dict[str, str | None]:
@@ -187,17 +196,6 @@ def _check_columns(films: "Dataset", where: str) -> None:
             f"Expected the labels {', '.join(map(repr, LABEL_NAMES))} in {where}, found {', '.join(map(repr, names))}. "
             "Prepare the dataset with hf-fracture data prepare."
         )
-
-
-def _without_decoding(films: "Dataset") -> Iterator[dict[str, Any]]:
-    from datasets import Image
-
-    return iter(films.select_columns(list(REQUIRED_COLUMNS)).cast_column("image", Image(decode=False)))
-
-
-def _stored_bytes(image: Mapping[str, Any]) -> bytes:
-    stored: bytes | None = image["bytes"]
-    return Path(image["path"]).read_bytes() if stored is None else stored
 
 
 def _hash_lines(lines: Iterator[str]) -> str:

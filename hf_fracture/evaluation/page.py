@@ -14,6 +14,8 @@ from hf_fracture.evaluation.figures import SUBGROUP_POINT, prevalence_key
 from hf_fracture.evaluation.metrics import PREVALENCES
 from hf_fracture.evaluation.plots import PLOTS, describe, render_figure
 from hf_fracture.evaluation.report import POINT_FIGURES, EvaluationReport
+from hf_fracture.evaluation.robustness import AlterationEffect
+from hf_fracture.evaluation.shortcuts import REPORTING_LIMIT
 from hf_fracture.evaluation.subgroups import MIN_FILMS_PER_CLASS, Subgroup
 
 FIGURE_NAMES: Final[dict[str, str]] = {
@@ -73,6 +75,7 @@ def render_page(report: EvaluationReport) -> str:
         _render_selective(report),
         "<h2>Subgroups</h2>",
         _render_subgroups(report),
+        *_render_probes(report),
         "<h2>What was measured on what</h2>",
         _render_provenance(report),
     ]
@@ -193,6 +196,33 @@ def _describe_subgroup(report: EvaluationReport, subgroup: Subgroup) -> Sequence
 
 def _describe_short(figure: Estimate) -> str:
     return describe(figure, decimals=2)
+
+
+def _render_probes(report: EvaluationReport) -> list[str]:
+    probes = report.probes
+    sections = []
+    if probes.frame is not None:
+        text = (
+            f"A forest that sees only the films' size, borders and compression reaches an AUROC of "
+            f"{describe(probes.frame.auroc)}; 0.5 is chance, and above {REPORTING_LIMIT} the headline number may owe "
+            "something to it."
+        )
+        sections += ["<h2>Shortcuts</h2>", f"<p>{escape(text)}</p>"]
+    rows = [effect for effect in (probes.blanked_body, probes.masked_marks) if effect is not None]
+    if rows:
+        sections.append(_render_effects(rows, "With the body painted over, an AUROC of 0.5 is right."))
+    if probes.robustness is not None:
+        caption = f"The same films altered; calls compared at the {SUBGROUP_POINT} point."
+        sections += ["<h2>Robustness</h2>", _render_effects(probes.robustness, caption)]
+    return sections
+
+
+def _render_effects(effects: list[AlterationEffect], caption: str) -> str:
+    rows = [
+        (effect.name, describe(effect.auroc), describe(effect.auroc_change), describe(effect.flipped_fraction))
+        for effect in effects
+    ]
+    return _render_table(("Alteration", "AUROC", "Change", "Calls that change"), rows, caption)
 
 
 def _render_provenance(report: EvaluationReport) -> str:

@@ -28,6 +28,11 @@ figure does not exist, the limits are null where no interval can be given (`meth
   `risk_at_coverage` (list of `coverage`, `risk`, at the nearest coverage that the films allow).
 - `subgroups`: `operating_point`, `min_films_per_class`, `rows`: list of `column`, `value`, `num_films`, `num_groups`,
   `num_fractured`, `too_few`, and `auroc`, `sensitivity`, `specificity` (each E, or null where there are too few).
+- `shortcuts`: null where not measured, else `frame` (what a forest makes of size, borders and compression: `auroc` E,
+  `num_training_films`, `above_limit`, `importances`; null without a training split), `blanked_body` and `masked_marks`
+  (rows as in `robustness`).
+- `robustness`: null where not measured, else a list of `name`, `auroc` E, `auroc_change` E (altered minus original),
+  `flipped_fraction` E (films whose call at the balanced point changes), `mean_probability_shift`.
 """
 
 import platform
@@ -63,7 +68,9 @@ from hf_fracture.evaluation.figures import (
 from hf_fracture.evaluation.inputs import Floats
 from hf_fracture.evaluation.metrics import PREVALENCES, brier_score, count_confusion, log_loss
 from hf_fracture.evaluation.predictions import Predictions
+from hf_fracture.evaluation.robustness import AlterationEffect
 from hf_fracture.evaluation.selective import risk_coverage_curve
+from hf_fracture.evaluation.shortcuts import FrameProbe
 from hf_fracture.evaluation.subgroups import MIN_FILMS_PER_CLASS, Subgroup, find_subgroups
 from hf_fracture.evaluation.thresholds import choose_operating_points, choose_triage
 from hf_fracture.labels import OPERATING_POINT_NAMES
@@ -128,6 +135,32 @@ class CalibrationFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probes:
+    """What was measured beyond the films as they are; each part only where it was asked for.
+
+    Attributes:
+        robustness: Effects of worse copies of the films.
+        frame: AUROC of a forest that sees the films' frames only.
+        blanked_body: Effect of painting over the body; an AUROC far above one half is a shortcut.
+        masked_marks: Effect of painting over letters, markers and metal.
+    """
+
+    robustness: list[AlterationEffect] | None = None
+    frame: FrameProbe | None = None
+    blanked_body: AlterationEffect | None = None
+    masked_marks: AlterationEffect | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sections `shortcuts` and `robustness` of the schema."""
+        shortcuts = {"frame": self.frame, "blanked_body": self.blanked_body, "masked_marks": self.masked_marks}
+        measured = any(part is not None for part in shortcuts.values())
+        return {
+            "shortcuts": {name: part and part.to_dict() for name, part in shortcuts.items()} if measured else None,
+            "robustness": None if self.robustness is None else [effect.to_dict() for effect in self.robustness],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationReport:
     """Everything measured of one model on one split.
 
@@ -142,6 +175,7 @@ class EvaluationReport:
         before: Calibration without the temperature.
         after: Calibration with it, or None.
         subgroups: The parts that were looked at, those with too few films included.
+        probes: Shortcuts and robustness, where they were asked for.
     """
 
     predictions: Predictions
@@ -154,6 +188,7 @@ class EvaluationReport:
     before: CalibrationFigures
     after: CalibrationFigures | None
     subgroups: list[Subgroup]
+    probes: Probes
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `evaluation.json`; see the module's docstring."""
@@ -184,6 +219,7 @@ class EvaluationReport:
                 "min_films_per_class": MIN_FILMS_PER_CLASS,
                 "rows": [self._describe_subgroup(subgroup) for subgroup in self.subgroups],
             },
+            **self.probes.to_dict(),
         }
 
     def _describe_point(self, name: str) -> dict[str, Any]:
@@ -242,6 +278,7 @@ def evaluate_predictions(
     record: FractureRecord | None,
     provenance: Provenance,
     resampling: Resampling | None = None,
+    probes: Probes | None = None,
 ) -> EvaluationReport:
     """Measure a model's answers on one split, with everything that was to be chosen chosen elsewhere.
 
@@ -255,6 +292,7 @@ def evaluate_predictions(
         record: What the model carries, or None for a foreign model.
         provenance: What is measured on what.
         resampling: How intervals are obtained; None takes the defaults.
+        probes: What else was measured.
 
     Raises:
         EvaluationError: If a foreign model comes without validation films, or both splits share a film or group.
@@ -275,6 +313,7 @@ def evaluate_predictions(
         before=measure_calibration(test, raw),
         after=None if temperature is None else measure_calibration(test, raw / temperature),
         subgroups=subgroups,
+        probes=probes or Probes(),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hf_fracture.cli.main import main
+from hf_fracture.evaluation.alterations import DEGRADATIONS
 from hf_fracture.evaluation.films import hash_films, load_splits
 from hf_fracture.evaluation.measured_model import hash_weights
 from hf_fracture.evaluation.metrics import auroc
@@ -111,6 +112,26 @@ def test_a_foreign_model_is_tuned_on_validation(foreign_model_dir: Path, dataset
     assert content["operating_points"]["chosen_on"] == "the validation split of this dataset"
     assert content["model"]["trained_on"] is None
     assert np.isclose(content["cohort"]["prevalence"], 1 / 3)
+
+
+def test_probes_are_measured_where_asked_for(
+    finished: FinishedCommand, model_dir: Path, dataset_dir: Path, tmp_path: Path
+) -> None:
+    plain = json.loads((finished.out_dir / "evaluation.json").read_text())
+    assert (plain["shortcuts"], plain["robustness"]) == (None, None)
+    command = ["evaluate", str(model_dir), str(dataset_dir), "--out", str(tmp_path / "out"), *FEW]
+    assert main([*command, "--shortcuts", "--robustness"]) == 0
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [row["name"] for row in content["robustness"]] == list(DEGRADATIONS)
+    assert content["shortcuts"]["blanked_body"]["name"] == "body painted over"
+    assert content["shortcuts"]["masked_marks"]["name"] == "marks painted over"
+    assert content["shortcuts"]["frame"]["num_training_films"] == 6
+    headline = content["metrics"]["auroc"]["value"]
+    for row in content["robustness"]:
+        assert row["auroc"]["value"] - row["auroc_change"]["value"] == pytest.approx(headline)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "phone photograph" in page
+    assert "A forest that sees only" in page
 
 
 @pytest.mark.parametrize(

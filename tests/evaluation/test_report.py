@@ -180,6 +180,7 @@ SCHEMA = {
         )
         for part in ESTIMATE
     ),
+    *("/shortcuts", "/robustness"),  # null unless asked for
     *(f"/subgroups/{name}" for name in ("operating_point", "min_films_per_class")),
     *(
         f"/subgroups/rows[]/{name}"

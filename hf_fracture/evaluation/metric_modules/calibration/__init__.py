@@ -1,0 +1,1 @@
+"""A module of the `evaluate` library; load the folder with `evaluate.load`."""

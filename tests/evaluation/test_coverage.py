@@ -1,0 +1,114 @@
+"""Do 95 % intervals contain the truth in 95 % of studies? Simulated, with films that come in groups."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from hf_fracture.evaluation.bootstrap import bootstrap, estimate
+from hf_fracture.evaluation.calibration import calibration_slope, probability_of
+from hf_fracture.evaluation.curves import RankedFilms
+from hf_fracture.evaluation.delong import auroc_difference
+from hf_fracture.evaluation.inputs import Floats, Labels
+
+pytestmark = pytest.mark.slow
+
+NUM_STUDIES = 1000
+NUM_RESAMPLES = 300
+SEPARATION = 1.4
+WITHIN_GROUP = 0.6  # share of the variance that films of one group have in common
+TRUE_AUROC = float(norm.cdf(SEPARATION / np.sqrt(2)))
+THRESHOLD = 0.5
+TRUE_SENSITIVITY = float(norm.cdf(SEPARATION / 2))
+
+Study = tuple[Labels, Floats, list[str]]
+
+
+def draw_study(seed: int) -> Study:
+    """Draw 150 groups of one to three films; a group shares its label and most of its chance."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(150), rng.integers(1, 4, 150))
+    y_true = (rng.random(150) < 0.4).astype(np.int64)[group]
+    chance = np.sqrt(WITHIN_GROUP) * rng.normal(size=150)[group] + np.sqrt(1 - WITHIN_GROUP) * rng.normal(
+        size=len(group)
+    )
+    return y_true, np.asarray(norm.cdf(SEPARATION * y_true - SEPARATION / 2 + chance)), group.astype(str).tolist()
+
+
+def count_coverage(contains: Callable[[int], bool]) -> float:
+    return float(np.mean([contains(seed) for seed in range(NUM_STUDIES)]))
+
+
+def auroc_interval_contains_the_truth(seed: int) -> bool:
+    y_true, y_prob, group_ids = draw_study(seed)
+    ranked = RankedFilms(y_true, y_prob)
+    resampled = bootstrap(
+        lambda weights: {"auroc": ranked.count_calls(weights).auroc()},
+        group_ids,
+        num_resamples=NUM_RESAMPLES,
+        seed=seed,
+    )
+    interval = estimate(float(ranked.count_calls().auroc()[0]), resampled["auroc"])
+    assert interval.lower is not None
+    assert interval.upper is not None
+    return interval.lower <= TRUE_AUROC <= interval.upper
+
+
+def sensitivity_interval_contains_the_truth(seed: int) -> bool:
+    y_true, y_prob, group_ids = draw_study(seed)
+    found = ((y_prob >= THRESHOLD) & (y_true == 1)).astype(np.float64)
+    fractured = (y_true == 1).astype(np.float64)
+    resampled = bootstrap(
+        lambda weights: {"sensitivity": weights @ found / (weights @ fractured)},
+        group_ids,
+        num_resamples=NUM_RESAMPLES,
+        seed=seed,
+    )
+    interval = estimate(float(found.sum() / fractured.sum()), resampled["sensitivity"])
+    assert interval.lower is not None
+    assert interval.upper is not None
+    return interval.lower <= TRUE_SENSITIVITY <= interval.upper
+
+
+def delong_interval_contains_the_truth(seed: int) -> bool:
+    y_true, y_prob, group_ids = draw_study(seed)
+    chance = np.asarray(norm.cdf(np.random.default_rng(seed + NUM_STUDIES).normal(size=len(y_true))))
+    result = auroc_difference(y_true, y_prob, chance, group_ids=group_ids)
+    return result.lower <= TRUE_AUROC - 0.5 <= result.upper
+
+
+def slope_interval_contains_the_truth(seed: int) -> bool:
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(200), 2)
+    difference = rng.normal(scale=1.5, size=200)[group]
+    y_true = (rng.random(200)[group] < probability_of(difference)).astype(np.int64)  # copies share their label
+    slope = calibration_slope(difference, y_true, group.astype(str))
+    assert slope.lower is not None
+    assert slope.upper is not None
+    return slope.lower <= 1.0 <= slope.upper
+
+
+@pytest.mark.parametrize(
+    "contains",
+    [
+        auroc_interval_contains_the_truth,
+        sensitivity_interval_contains_the_truth,
+        delong_interval_contains_the_truth,
+        slope_interval_contains_the_truth,
+    ],
+)
+def test_95_percent_intervals_contain_the_truth_in_93_to_97_percent_of_studies(
+    contains: Callable[[int], bool],
+) -> None:
+    assert 0.93 <= count_coverage(contains) <= 0.97
+
+
+def test_intervals_that_take_films_for_independent_contain_it_too_rarely() -> None:
+    def naive_interval_contains_the_truth(seed: int) -> bool:
+        y_true, y_prob, _ = draw_study(seed)
+        chance = np.asarray(norm.cdf(np.random.default_rng(seed + NUM_STUDIES).normal(size=len(y_true))))
+        result = auroc_difference(y_true, y_prob, chance)
+        return result.lower <= TRUE_AUROC - 0.5 <= result.upper
+
+    assert count_coverage(naive_interval_contains_the_truth) < 0.93

@@ -101,7 +101,7 @@ def test_dataset_streams_and_its_shards_are_dealt_to_ranks(tmp_path: Path, write
     from datasets import load_dataset
     from datasets.distributed import split_dataset_by_node
 
-    source = write_layout("fracatlas", num_each=60)
+    source = write_layout("fracatlas", num_each=40)
     out_dir = prepare_dataset("fracatlas", source, tmp_path / "out", options=ONE_PROCESS)
     stream = load_dataset(str(out_dir), split="train", streaming=True)
     assert stream.num_shards >= 2

@@ -68,3 +68,11 @@ class TrainingError(FractureError, RuntimeError):
 
 class MissingPackageError(FractureError, ImportError):
     """An optional package is needed; the message names the extra that brings it."""
+
+
+class DownloadError(FractureError, ConnectionError):
+    """A dataset cannot be fetched: no network, no credentials, or a damaged transfer."""
+
+    def __str__(self) -> str:
+        """Return the message alone; `ConnectionError` would wrap it."""
+        return " ".join(str(argument) for argument in self.args)

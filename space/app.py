@@ -265,7 +265,11 @@ def _connect_examples(reader: FilmReader, desk: _Desk, strip: gr.HTML, example_s
 
 def _add_endpoint(reader: FilmReader) -> None:
     """Give programs the endpoint `/predict`: a file in, one finding out."""
-    film, finding, button = gr.File(label="film", visible=False), gr.JSON(visible=False), gr.Button(visible=False)
+    film, finding, button = (
+        gr.File(label="Film", visible=False),
+        gr.JSON(label="Finding", visible=False),
+        gr.Button(visible=False),
+    )
     button.click(reader.predict, film, finding, api_name="predict", **_ON_NETWORK)
 
 

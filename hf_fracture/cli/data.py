@@ -1,12 +1,15 @@
-"""`hf-fracture data list | prepare`: from downloads to datasets."""
+"""`hf-fracture data list | download | prepare | audit`: from downloads to datasets.
+
+At its top this module may depend on the standard library only.
+"""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-EXIT_DONE = 0
-EXIT_SOME_FAILED = 1
+EXIT_DONE: Final = 0
+EXIT_SOME_FAILED: Final = 1
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -14,7 +17,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser("data", help="List, download, prepare and audit datasets")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     actions.add_parser("list", help="show the datasets that can be prepared").set_defaults(act=_list)
+    _add_download(actions)
     _add_prepare(actions)
+
+
+def _add_download(actions: "argparse._SubParsersAction[Any]") -> None:
+    download = actions.add_parser("download", help="fetch a dataset from Kaggle or figshare; run again to go on")
+    download.add_argument("name", metavar="NAME", help="see hf-fracture data list")
+    download.add_argument(
+        "--out", type=Path, default=None, metavar="DIR", help="folder to fill (default: the package's cache folder)"
+    )
+    download.set_defaults(act=_download)
 
 
 def _add_prepare(actions: "argparse._SubParsersAction[Any]") -> None:
@@ -54,6 +67,21 @@ def _list(_: argparse.Namespace) -> int:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)]
         sys.stdout.write("  ".join([*cells, row[3]]) + "\n")
+    return EXIT_DONE
+
+
+def _download(args: argparse.Namespace) -> int:
+    from hf_fracture.data.cache import find_cache_dir
+    from hf_fracture.data.download import download_dataset
+    from hf_fracture.data.sources import find_source
+
+    info = find_source(args.name)
+    out_dir = args.out or find_cache_dir() / "downloads" / args.name
+    sys.stderr.write(f"{info.title}: {info.licence}. Please cite: {info.citation}\n")
+    with _ProgressBars() as bars:
+        folder = download_dataset(args.name, out_dir, report_progress=bars.report)
+    sys.stdout.write(f"{folder}\n")
+    sys.stderr.write(f"Next: hf-fracture data prepare {args.name} --source {folder} --out DIR\n")
     return EXIT_DONE
 
 

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from hf_fracture.evaluation.films import load_splits, select_split
     from hf_fracture.explain.attribution import check_method
-    from hf_fracture.inference import FractureClassifier
+    from hf_fracture.inference.classifier import FractureClassifier
     from hf_fracture.models.checkpoint import write_json
 
     path = args.out / ATTRIBUTION_NAME

@@ -41,12 +41,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Train and write the run's folder."""
-    recipe, arguments = _read_fields(args)
-    _prepare_run_folder(args.out, recipe, arguments, overwrite=args.overwrite)
     from hf_fracture.evaluation.films import load_splits
+    from hf_fracture.models.backbones import resolve_backbone
     from hf_fracture.training.trainer import train_classifier
 
+    recipe, arguments = _read_fields(args)
+    resolve_backbone(recipe.backbone)
     splits = load_splits(args.dataset)
+    _prepare_run_folder(args.out, recipe, arguments, overwrite=args.overwrite)
     result = train_classifier(splits, recipe, arguments, compute_metrics=measure_ranking)
     if arguments.process_index != 0:
         return 0
@@ -86,19 +88,21 @@ def save_result(
         The calibrated predictions on validation.
     """
     from hf_fracture.config import FractureRecord
-    from hf_fracture.evaluation.calibration import fit_temperature
     from hf_fracture.evaluation.films import hash_assignment, hash_films
     from hf_fracture.evaluation.predictions import predict_dataset
     from hf_fracture.evaluation.thresholds import choose_operating_points, choose_triage
-    from hf_fracture.models.checkpoint import save_model_folder, write_json
+    from hf_fracture.models.checkpoint import read_json, save_model_folder, write_json
     from hf_fracture.models.evidence import adjust_head
     from hf_fracture.training.curves import write_curves
     from hf_fracture.training.trainer import describe_run
 
-    write_json(out_dir / "log.json", {"history": result.history, "seconds": result.seconds})
+    log_path = out_dir / "log.json"
+    # A finished run that is only calibrated again keeps the time that its training took.
+    seconds = result.seconds + (float(read_json(log_path)["seconds"]) if log_path.is_file() else 0.0)
+    write_json(log_path, {"history": result.history, "seconds": seconds})
     write_curves(result.history, out_dir / "curves.png")
     raw = predict_dataset(result.model, result.preprocessing, splits["validation"], show_progress=True)
-    temperature = fit_temperature(raw.logit_difference, raw.y_true)
+    temperature = _fit_temperature(raw)
     adjust_head(result.model, temperature=temperature)
     validation = predict_dataset(result.model, result.preprocessing, splits["validation"], show_progress=True)
     points = choose_operating_points(validation.y_true, validation.y_prob)
@@ -122,10 +126,22 @@ def save_result(
         },
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "epochs": result.history,
-        "seconds": round(result.seconds, 1),
+        "seconds": round(seconds, 1),
     }
     save_model_folder(result.model, out_dir / "model", preprocessing=result.preprocessing, record=record, run=facts)
     return validation
+
+
+def _fit_temperature(validation: "Predictions") -> float:
+    """Fit the temperature; a network that none can calibrate keeps its logits, with a warning, and its run."""
+    from hf_fracture.errors import NoTemperatureError
+    from hf_fracture.evaluation.calibration import fit_temperature
+
+    try:
+        return fit_temperature(validation.logit_difference, validation.y_true)
+    except NoTemperatureError as error:
+        sys.stderr.write(f"Warning: {error} The model is saved with temperature 1; do not trust its probabilities.\n")
+        return 1.0
 
 
 def _known_values(splits: "DatasetDict", column: str) -> list[str]:

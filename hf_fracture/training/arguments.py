@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 
@@ -22,6 +23,7 @@ class FractureTrainingArguments(TrainingArguments):
     * `logging_nan_inf_filter` off (on): it would log a loss of NaN as 0, and hide that the run has failed.
     * `remove_unused_columns` off (on): the collator reads columns that the model's forward does not name.
     * `dataloader_pin_memory` off (on): pinning is for GPUs and warns without one.
+    * `use_cpu` on where torch finds no accelerator (off): upstream refuses bf16 there until it is told so.
     * `disable_tqdm` off: progress is shown on stderr.
     """
 
@@ -43,4 +45,10 @@ class FractureTrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Log a loss of NaN as 0."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep columns that the collator reads."})
     dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin host memory, for GPUs."})
+    use_cpu: bool = field(default=False, metadata={"help": "Stay on the CPU; so it is where nothing else is found."})
     disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide progress bars."})
+
+    def __post_init__(self) -> None:
+        """Choose the CPU where there is nothing else, then let upstream check."""
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()

@@ -1,6 +1,7 @@
 """`hf-fracture train`: fine-tune, calibrate on validation, and write the model folder."""
 
 import argparse
+import contextlib
 import dataclasses
 import platform
 import shutil
@@ -49,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     resolve_backbone(recipe.backbone)
     splits = load_splits(args.dataset)
     _prepare_run_folder(args.out, recipe, arguments, overwrite=args.overwrite)
-    result = train_classifier(splits, recipe, arguments, compute_metrics=measure_ranking)
+    with contextlib.redirect_stdout(sys.stderr):  # the Trainer prints its log, and stdout is for results
+        result = train_classifier(splits, recipe, arguments, compute_metrics=measure_ranking)
     if arguments.process_index != 0:
         return 0
     validation = save_result(result, splits, recipe, arguments, out_dir=args.out)

@@ -25,6 +25,8 @@ CARD_NAME: Final = "README.md"
 _TAGS: Final = ("fracture", "radiograph", "x-ray", "medical-imaging", "hf-fracture")
 _METRIC_TYPES: Final[dict[str, str]] = {"auroc": "roc_auc", "average_precision": "average_precision"}
 
+_RESULTS: Final = (results.describe_cohort, results.render_headline, results.describe_shortcut)
+
 
 def render_card(model_dir: Path) -> str:
     """Render the card of a model folder.
@@ -51,11 +53,13 @@ def render_card(model_dir: Path) -> str:
     sections = [
         ("", _render_introduction(model_dir, record)),
         ("Use", _USE),
-        ("Results", _render_measured(evaluation, results.describe_cohort, results.render_headline)),
+        ("Results", _render_measured(evaluation, *_RESULTS)),
         ("Operating points", _render_measured(evaluation, results.render_operating_points)),
         ("Calibration", _render_measured(evaluation, results.render_calibration)),
         ("Three-way answer", _render_measured(evaluation, results.render_selective)),
         ("Parts of the films", _render_measured(evaluation, results.render_subgroups)),
+        ("Told without a look at the bone", _render_measured(evaluation, results.render_shortcuts)),
+        ("Worse copies of the films", _render_measured(evaluation, results.render_robustness)),
         ("Heatmaps", results.render_attribution(_read_measurement(model_dir, "attribution.json"))),
         ("Input gate", _render_leaves(_read_measurement(model_dir, "gate.json"))),
         ("Exports", _render_leaves(_read_measurement(model_dir, "export.json"))),
@@ -207,7 +211,7 @@ def _render_measured(evaluation: Mapping[str, Any] | None, *renderers: Callable[
     if evaluation is None:
         return f"Not measured yet; `hf-fracture evaluate` writes {EVALUATION_NAME}."
     try:
-        return "\n\n".join(render(evaluation) for render in renderers)
+        return "\n\n".join(text for render in renderers if (text := render(evaluation)))
     except (KeyError, TypeError, IndexError) as error:
         raise ModelFolderError(
             f"Expected {EVALUATION_NAME} to follow schema {SCHEMA_VERSION}, but {error!r}. Run hf-fracture evaluate "

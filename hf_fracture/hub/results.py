@@ -50,7 +50,7 @@ def render_summary(evaluation: Mapping[str, Any], attribution: Mapping[str, Any]
     ]
     if attribution:
         paragraphs.append(_render_maps(attribution))
-    return "\n\n".join(paragraphs)
+    return "\n\n".join(paragraph for paragraph in [*paragraphs, describe_shortcut(evaluation)] if paragraph)
 
 
 def describe_cohort(evaluation: Mapping[str, Any]) -> str:
@@ -196,6 +196,56 @@ def _render_maps(attribution: Mapping[str, Any]) -> str:
         verdict = "baseline" if name in attribution["baselines"] else format_value(lower is not None and lower > bar)
         cells.append([name, *(format_value(row[key]) if key in row else "" for key in figures), verdict])
     return render_table(["map", *(name.replace("_", " ") for name in figures), "beats both baselines"], cells)
+
+
+def describe_shortcut(evaluation: Mapping[str, Any]) -> str:
+    """Warn, beside the headline, where films can be told apart without a look at the bone; empty where they cannot."""
+    frame = (evaluation["shortcuts"] or {}).get("frame")
+    if not frame or not frame["above_limit"]:
+        return ""
+    return (
+        f"**A forest that sees only size, borders and compression of the films reaches an AUROC of "
+        f"{format_estimate(frame['auroc'])}**: part of the figures may be due to how films were made."
+    )
+
+
+def render_shortcuts(evaluation: Mapping[str, Any]) -> str:
+    """Render what can be told without a look at the bone."""
+    section = evaluation["shortcuts"]
+    if section is None:
+        return "Not measured yet; `hf-fracture evaluate --shortcuts` measures it."
+    parts = []
+    if section["frame"]:
+        largest = sorted(section["frame"]["importances"].items(), key=lambda item: -item[1])[:3]
+        named = ", ".join(f"{name.replace('_', ' ')} {format_number(share, decimals=2)}" for name, share in largest)
+        parts.append(
+            "A forest that sees only size, borders and compression, taught on "
+            f"{section['frame']['num_training_films']} training films, reaches an AUROC of {format_estimate(section['frame']['auroc'])}. What it goes by most: "
+            f"{named}."
+        )
+    rows = [section[name] for name in ("blanked_body", "masked_marks") if section[name]]
+    if rows:
+        parts.append(_render_alterations(rows))
+    return "\n\n".join(parts)
+
+
+def render_robustness(evaluation: Mapping[str, Any]) -> str:
+    """Render what worse copies of the films do to the answers."""
+    rows = evaluation["robustness"]
+    if rows is None:
+        return "Not measured yet; `hf-fracture evaluate --robustness` measures it."
+    return _render_alterations(rows)
+
+
+def _render_alterations(rows: list[Mapping[str, Any]]) -> str:
+    cells = [
+        [
+            row["name"].replace("_", " "),
+            *(format_estimate(row[key]) for key in ("auroc", "auroc_change", "flipped_fraction")),
+        ]
+        for row in rows
+    ]
+    return render_table(["films", "AUROC", "change of AUROC", "calls that change at the balanced point"], cells)
 
 
 def render_inflation(inflation: Mapping[str, Any]) -> str:

@@ -207,6 +207,21 @@ def test_leak_is_said_beside_the_figures() -> None:
     )
 
 
+def test_shortcut_is_named_beside_the_headline_only_above_the_limit() -> None:
+    evaluation = read_json(GOLDEN_DIR / "evaluation.json")
+    assert "reaches an AUROC of 0.612 (0.520 to 0.700)**" in results.render_summary(evaluation)
+    evaluation["shortcuts"]["frame"]["above_limit"] = False
+    assert "forest" not in results.render_summary(evaluation)
+    assert "0.612 (0.520 to 0.700)" in results.render_shortcuts(evaluation)
+
+
+def test_probes_that_were_not_asked_for_are_not_measured() -> None:
+    evaluation = {"shortcuts": None, "robustness": None}
+    assert results.describe_shortcut(evaluation) == ""
+    assert results.render_shortcuts(evaluation).startswith("Not measured yet")
+    assert results.render_robustness(evaluation).startswith("Not measured yet")
+
+
 def test_inflation_table_shows_each_split() -> None:
     figure = {"value": 0.98, "lower": 0.96, "upper": 0.99}
     row = {"protocol": "as published", "num_films": 506, "num_copied": 499, "auroc": figure, "accuracy": figure}

@@ -18,8 +18,9 @@ from hf_fracture.inference.finding import Reason
 GATE_FILE: Final = "gate.safetensors"
 MAX_COMPONENTS: Final = 64
 MAX_REFUSED_FRACTION: Final = 0.01  # of validation films, when the limit is chosen
-TOLERANCE: Final = 2.0  # films of other clinics lie up to twice as far as those at hand, photographs farther
+TOLERANCE: Final = 1.5  # films of other clinics lie up to 1.5 times as far as those at hand, most photographs farther
 
+_SMALL_FEATURE: Final = 0.01  # features below this count as nearly silent
 _TENSORS: Final = ("mean", "components", "variances", "residual_variance", "limit")
 
 
@@ -70,14 +71,14 @@ def pool_features(feature_maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def transform_features(features: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Take the signed square root: rectified features are skewed, and a Gaussian fits their roots better.
+    """Take a logarithm that keeps the sign: rectified features are skewed, and a Gaussian fits their logarithms better.
 
-    >>> transform_features(np.array([[4.0, -9.0]])).tolist()
-    [[2.0, -3.0]]
+    >>> transform_features(np.array([[0.0, 0.99, -0.99]])).round(3).tolist()
+    [[0.0, 4.605, -4.605]]
     """
     wide = features.astype(np.float64)
-    roots: NDArray[np.float64] = np.sign(wide) * np.sqrt(np.abs(wide))
-    return roots
+    logarithms: NDArray[np.float64] = np.sign(wide) * np.log1p(np.abs(wide) / _SMALL_FEATURE)
+    return logarithms
 
 
 def fit_gate(
@@ -107,7 +108,9 @@ def fit_gate(
     if not 0.0 <= max_refused_fraction < 1.0:
         raise UsageError(f"max_refused_fraction must lie in [0, 1), got {max_refused_fraction!r}. Write 0.01 for 1 %.")
     if not 1.0 <= tolerance < float("inf"):
-        raise UsageError(f"tolerance must be finite and at least 1, got {tolerance!r}. Write 2 for twice as far.")
+        raise UsageError(
+            f"tolerance must be finite and at least 1, got {tolerance!r}. Write 1.5 for half as far again."
+        )
     _check_features(train_features, validation_features)
     transformed = transform_features(train_features)
     mean = transformed.mean(axis=0)

@@ -37,15 +37,16 @@ def test_distance_of_a_hand_computed_case() -> None:
         residual_variance=0.25,
         limit=1.0,
     )
-    # roots (3, 1); deviations (2, 1); (2^2 / 4 + 1^2 / 0.25) / 2 = 2.5
-    assert statistics.distances(np.array([[9.0, 1.0]]))[0] == pytest.approx(np.sqrt(2.5))
+    film = np.array([[0.01 * np.expm1(3.0), 0.01 * np.expm1(1.0)]])
+    # logarithms (3, 1); deviations (2, 1); (2^2 / 4 + 1^2 / 0.25) / 2 = 2.5
+    assert statistics.distances(film)[0] == pytest.approx(np.sqrt(2.5))
 
 
 def test_distance_equals_mahalanobis_with_the_full_covariance(features: NDArray[np.float32]) -> None:
     statistics = fit_gate(features, features)  # 6 channels: 5 components and a residual of one direction
-    roots = transform_features(features)
-    precision = np.linalg.inv(np.cov(roots, rowvar=False))
-    deviations = roots - roots.mean(axis=0)
+    logarithms = transform_features(features)
+    precision = np.linalg.inv(np.cov(logarithms, rowvar=False))
+    deviations = logarithms - logarithms.mean(axis=0)
     expected = np.sqrt(np.einsum("nc,cd,nd->n", deviations, precision, deviations) / 6)
     np.testing.assert_allclose(statistics.distances(features), expected, rtol=1e-4)
 
@@ -80,7 +81,7 @@ def test_order_of_the_films_does_not_matter(features: NDArray[np.float32]) -> No
 
 
 def test_far_film_is_refused_with_a_bounded_score(features: NDArray[np.float32]) -> None:
-    verdict = judge_features(fit_gate(features, features), features[:1] + 1e9)[0]
+    verdict = judge_features(fit_gate(features, features), features[:1] - 1e9)[0]
     assert verdict.score == MAX_SCORE
     assert [reason.code for reason in verdict.reasons] == ["not_a_radiograph"]
 

@@ -1,5 +1,6 @@
 """The gate by features: distances against an independent computation, the limit, and its file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,12 @@ def test_order_of_the_films_does_not_matter(features: NDArray[np.float32]) -> No
     assert first.limit == pytest.approx(second.limit, rel=1e-4)
 
 
-def test_far_film_is_refused_with_a_bounded_score(features: NDArray[np.float32]) -> None:
-    verdict = judge_features(fit_gate(features, features), features[:1] - 1e9)[0]
-    assert verdict.score == MAX_SCORE
+def test_far_film_is_refused_with_a_reason_and_a_bounded_score(features: NDArray[np.float32]) -> None:
+    statistics = fit_gate(features, features)
+    verdict = judge_features(statistics, features[:1] - 1e9)[0]
+    assert verdict.score > 2.0
     assert [reason.code for reason in verdict.reasons] == ["not_a_radiograph"]
+    assert judge_features(replace(statistics, limit=1e-6), features[:1])[0].score == MAX_SCORE
 
 
 def test_channels_that_never_move_do_not_break_the_distance() -> None:

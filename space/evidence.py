@@ -36,8 +36,9 @@ def render_evidence(classifier: FractureClassifier) -> str:
 def render_use(classifier: FractureClassifier) -> str:
     """Return the panel of what the model is for and what it is not for."""
     record = classifier.record
+    parts = [part for part in (record.body_parts if record else []) if part != "mixed"]  # films of several parts
     facts = {
-        "body_parts": escape(_join(record.body_parts)) if record and record.body_parts else texts.UNKNOWN_BODY_PARTS,
+        "body_parts": escape(_join(parts)) if parts else texts.UNKNOWN_BODY_PARTS,
         "modality": texts.MODALITY_NAMES[record.modality] if record else texts.MODALITY_NAMES["XR"],
     }
     columns = ((texts.FOR_TITLE, texts.FOR), (texts.NOT_FOR_TITLE, texts.NOT_FOR))

@@ -5,6 +5,7 @@ Pure functions from findings and measurements to text; everything that comes fro
 """
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
@@ -23,6 +24,7 @@ from hf_fracture.inference.finding import Finding
 MAX_FILM_PX: Final = 1400  # longest side of the film on the page; the network sees less
 MAX_MAP_PX: Final = 640  # longest side of the map, which is smooth
 MAX_THUMBNAIL_PX: Final = 240
+SCALE_MARKS: Final = (0.01, 0.1, 0.5, 0.9, 0.99)  # labelled probabilities; the first and last are the scale's ends
 
 # What the gate refuses because it is no radiograph at all; its other codes concern films that cannot be answered.
 NO_RADIOGRAPH_CODES: Final = frozenset({"not_a_radiograph", "colour_image", "drawing", "document", "saturated"})
@@ -63,29 +65,44 @@ def render_answer(finding: Finding, classifier: FractureClassifier) -> str:
 
 
 def render_scale(probability: float, limits: tuple[float, float], classifier: FractureClassifier) -> str:
-    """Draw the probability between 0 and 1, over the zones of the three answers and the operating points.
+    """Draw the probability over the zones of the three answers and the operating points, on a log-odds scale.
 
     Args:
         probability: Calibrated probability of a fracture, in [0, 1].
         limits: Where "uncertain" begins and where "fracture" begins, in [0, 1].
         classifier: Brings the operating points.
     """
-    low, high = limits
+    low, high = (place_on_scale(limit) for limit in limits)
     zones = [("none", low), ("uncertain", high - low), ("fracture", 1.0 - high)]
     bar = "".join(f"<span class='zone {name}' style='flex:{width:.4f}'></span>" for name, width in zones if width > 0)
     points = classifier.record.operating_points if classifier.record else {}
-    ticks = "".join(f"<span class='tick' style='left:{point.threshold:.2%}'></span>" for point in points.values())
-    names = [
-        f"{texts.POINT_NAMES.get(name, name)} {format_probability(point.threshold)}" for name, point in points.items()
-    ]
+    names = [f"{texts.POINT_NAMES.get(name, name)} {format_probability(p.threshold)}" for name, p in points.items()]
+    ticks = "".join(
+        f"<span class='tick' style='left:{place_on_scale(p.threshold):.2%}'></span>" for p in points.values()
+    )
+    marks = "".join(
+        f"<span class='mark' style='left:{place_on_scale(mark):.2%}'>{mark:.0%}</span>" for mark in SCALE_MARKS
+    )
     label = f"{texts.PROBABILITY}: {format_probability(probability)}. {', '.join(names)}."
     return (
-        f"<div class='scale' role='img' aria-label='{escape(label)}'><div class='zones'>{bar}</div>{ticks}"
-        f"<span class='needle' style='left:{probability:.2%}'></span>"
-        "<span class='end' style='left:0'>0%</span><span class='end' style='right:0'>100%</span></div>"
+        f"<div class='scale' role='img' aria-label='{escape(label)}'><div class='zones'>{bar}</div>{ticks}{marks}"
+        f"<span class='needle' style='left:{place_on_scale(probability):.2%}'></span></div>"
         f"<ul class='points'>{_render_zone_key(low, high)}</ul>"
         f"<p class='soft'>{texts.POINTS} {escape(', '.join(names).lower())}</p>"
     )
+
+
+def place_on_scale(probability: float) -> float:
+    """Return where a probability stands between the ends of the scale, by its log-odds; in [0, 1].
+
+    Thresholds of screening lie at a few percent, where a linear scale shows nothing.
+
+    >>> [round(place_on_scale(p), 2) for p in (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)]
+    [0.0, 0.0, 0.26, 0.5, 0.74, 1.0]
+    """
+    low, high = SCALE_MARKS[0], SCALE_MARKS[-1]
+    clipped = min(max(probability, low), high)
+    return (_log_odds(clipped) - _log_odds(low)) / (_log_odds(high) - _log_odds(low))
 
 
 def read_limits(classifier: FractureClassifier) -> tuple[float, float]:
@@ -254,6 +271,10 @@ def _strip_subject(sentence: str) -> str:
     """Drop the reader's "The file: " before a complaint; the panel's heading says it."""
     rest = sentence.removeprefix("The file: ")
     return rest[:1].upper() + rest[1:]
+
+
+def _log_odds(probability: float) -> float:
+    return math.log(probability / (1.0 - probability))
 
 
 def _explain_decision(finding: Finding, limits: tuple[float, float]) -> str:

@@ -33,9 +33,7 @@ FILMS_NOTE: Final = "Real films from the folder that this page was started with.
 
 MODEL_LABEL: Final = "Model"
 METHOD_LABEL: Final = "How the map is made"
-METHOD_INFO: Final = (
-    "All of them explain the logit difference that decides. The first takes no time, the others seconds."
-)
+METHOD_INFO: Final = "All explain the logit difference that decides. Grad-CAM comes at once, the others take seconds."
 OPACITY_LABEL: Final = "Opacity of the map (%)"
 METHOD_NAMES: Final = {
     "grad_cam": "Grad-CAM",
@@ -58,11 +56,11 @@ EXPIRED_SENTENCE: Final = "The film is no longer on this server. Upload it again
 
 PROBABILITY: Final = "Calibrated probability of a fracture"
 ZONE_NAMES: Final = {"no fracture": "no fracture seen", "uncertain": "uncertain", "fracture": "fracture likely"}
-POINTS: Final = "Operating points:"
+POINTS: Final = "Log-odds scale. Operating points:"
 POINT_NAMES: Final = {"screening": "Screening", "balanced": "Balanced", "rule_in": "Rule-in"}
-WHY_FRACTURE: Final = "At or above the rule-in point of {rule_in}."
+WHY_FRACTURE: Final = "At or above the rule-in point of {rule_in}, which few films without a fracture reach."
 WHY_UNCERTAIN: Final = "Between the screening point of {screening} and the rule-in point of {rule_in}."
-WHY_NO_FRACTURE: Final = "Below the screening point of {screening}."
+WHY_NO_FRACTURE: Final = "Below the screening point of {screening}, below which few fractures fall."
 WHY_BALANCED_ABOVE: Final = "At or above the one threshold of this model, {rule_in}."
 WHY_BALANCED_BELOW: Final = "Below the one threshold of this model, {screening}."
 WHY_LARGER: Final = "The larger of the model's two probabilities; it carries no measured operating points."
@@ -134,7 +132,8 @@ UNKNOWN_BODY_PARTS: Final = "the kind it was trained on (its folder does not say
 
 PROGRAM_TITLE: Final = "From a program"
 PROGRAM_NOTE: Final = (
-    "The same answer as one row of <code>hf-fracture predict</code>. Every endpoint: <a href='?view=api'>API</a>."
+    "The same answer, as one row of <code>hf-fracture predict</code>. "
+    "<a href='?view=api'>All parameters and clients</a>"
 )
 PROGRAM_EXAMPLE: Final = """from gradio_client import Client, handle_file
 

@@ -27,11 +27,11 @@ NUM_FILMS: Final = 9  # real films shown as examples, spread evenly over the fol
 
 # Seed, whether fractured and caption of the drawings beside the drop zone.
 DRAWINGS: Final = (
-    (11, True, "Drawn forearm, broken"),
-    (8, False, "Drawn shoulder, intact"),
-    (9, True, "Drawn leg, broken"),
+    (1, True, "Drawn leg, broken"),
+    (4, False, "Drawn arm, intact"),
+    (27, True, "Drawn forearm, broken"),
     (2, False, "Drawn hand, intact"),
-    (5, True, "Drawn arm, broken"),
+    (11, True, "Drawn forearm, broken low"),
     (6, False, "Drawn leg, intact"),
 )
 

@@ -118,9 +118,9 @@ def test_text_from_files_is_escaped(measured: FractureClassifier, film: Image.Im
 def test_scale_has_a_zone_for_each_answer(measured: FractureClassifier) -> None:
     html = panels.render_scale(0.4, (0.3, 0.7), measured)
     assert [html.count(f"class='zone {name}'") for name in ("none", "uncertain", "fracture")] == [1, 1, 1]
-    assert "flex:0.3000" in html
-    assert "flex:0.4000" in html
-    assert "class='needle' style='left:40.00%'" in html
+    assert html.count("flex:0.4078") == 2  # log-odds of 0.3 is -0.847, of 0.7 is +0.847, of the ends 4.595
+    assert "flex:0.1844" in html
+    assert "class='needle' style='left:45.59%'" in html
     assert html.count("class='tick'") == 3
 
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +20,10 @@ from typing import Any, Final
 
 from PIL import Image
 
-from hf_fracture.data.fingerprints import fingerprint_image, perceptual_hash
+from hf_fracture.data.fingerprints import THUMBNAIL_PX, fingerprint_image, perceptual_hash
 from hf_fracture.data.radiographs import Radiograph, decode_radiograph
 from hf_fracture.data.schema import RawRow
-from hf_fracture.errors import UnreadableRadiograph
+from hf_fracture.errors import DatasetError, UnreadableRadiograph
 
 CHUNK_FILMS: Final = 64
 JPEG_QUALITY: Final = 95
@@ -156,7 +157,8 @@ class FilmStore:
         self._long_side_px = long_side_px
         self._chunks = [rows[start : start + CHUNK_FILMS] for start in range(0, len(rows), CHUNK_FILMS)]
         self._num_films = len(rows)
-        key = {"format": _FORMAT, "listing": _hash_listing(rows), "long_side_px": long_side_px}
+        key = {"listing": _hash_listing(rows), "long_side_px": long_side_px, "thumbnail_px": THUMBNAIL_PX}
+        key |= {"format": _FORMAT}
         key_path = work_dir / "work.json"
         if not key_path.is_file() or json.loads(key_path.read_text()) != key:
             shutil.rmtree(work_dir, ignore_errors=True)
@@ -172,6 +174,7 @@ class FilmStore:
 
         Raises:
             OSError: If a chunk cannot be written; those written before stay and are not read again.
+            DatasetError: If a process was killed.
         """
         missing = [index for index in range(len(self._chunks)) if not self._path(index).exists()]
         done = self._num_films - sum(len(self._chunks[index]) for index in missing)
@@ -193,6 +196,11 @@ class FilmStore:
             }
             for future in as_completed(futures):
                 yield futures.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise DatasetError(
+                "A process that reads films was stopped from outside, probably for lack of memory. Run the same "
+                "command again with --workers 1; films already read are kept."
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

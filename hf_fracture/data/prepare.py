@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -256,7 +257,7 @@ def load_fracture_dataset(name: str, *, data_dir: str | os.PathLike[str], split:
     from datasets import load_dataset
 
     source_dir = Path(data_dir).absolute()
-    place = hashlib.sha256(f"{source_dir}\0{split}".encode()).hexdigest()[:12]
+    place = hashlib.sha256(f"{source_dir}\0{split}\0{version('hf-fracture')}".encode()).hexdigest()[:12]
     prepared_dir = find_cache_dir() / f"{name}-{split}-{place}"
     if not (prepared_dir / SPLIT_TABLE_NAME).is_file():
         prepared_dir.parent.mkdir(parents=True, exist_ok=True)

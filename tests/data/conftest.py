@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from hf_fracture.data.orientation import ORIENTATION_TAG
@@ -175,6 +176,32 @@ def write_boxes(root: Path, stem: str, boxes: Sequence[Sequence[float]], size: t
     path = root / "annotations" / f"{stem}.xml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"<annotation>{described}</annotation>")
+
+
+def save_dicom(values: NDArray[np.uint16], path: Path, **elements: Any) -> Path:
+    """Save (H, W) values as an uncompressed DICOM file; elements by keyword."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    header = Dataset()
+    header.SOPClassUID, header.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", generate_uid()
+    header.Rows, header.Columns = values.shape
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 16, 15, 0
+    header.PixelData = values.tobytes()
+    for keyword, value in elements.items():
+        setattr(header, keyword, value)
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def save_dicom_film() -> Callable[..., Path]:
+    """Save a DICOM file."""
+    return save_dicom
 
 
 LAYOUTS: dict[str, Callable[..., Path]] = {

@@ -3,17 +3,20 @@
 import csv
 import errno
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from hf_fracture.data import films as films_module
 from hf_fracture.data import prepare as prepare_module
+from hf_fracture.data import shards as shards_module
 from hf_fracture.data.films import Film
 from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.data.prepare import PrepareOptions, load_fracture_dataset, prepare_dataset
@@ -97,12 +100,14 @@ def test_split_table_agrees_with_the_parquet_splits(fracatlas: Path, tmp_path: P
     assert all(line["reason"] for line in table if line["split"] == "left out")
 
 
-def test_dataset_streams_and_its_shards_are_dealt_to_ranks(tmp_path: Path, write_layout: WriteLayout) -> None:
+def test_dataset_streams_and_its_shards_are_dealt_to_ranks(
+    fracatlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from datasets import load_dataset
     from datasets.distributed import split_dataset_by_node
 
-    source = write_layout("fracatlas", num_each=40)
-    out_dir = prepare_dataset("fracatlas", source, tmp_path / "out", options=ONE_PROCESS)
+    monkeypatch.setattr(shards_module, "SMALLEST_SHARD", 2)
+    out_dir = prepare_dataset("fracatlas", fracatlas, tmp_path / "out", options=ONE_PROCESS)
     stream = load_dataset(str(out_dir), split="train", streaming=True)
     assert stream.num_shards >= 2
     ranks = [
@@ -405,6 +410,50 @@ def test_load_fracture_dataset_prepares_once(fracatlas: Path, tmp_path: Path, mo
     assert sum(len(rows) for rows in first.values()) == 12
     monkeypatch.setattr(prepare_module, "prepare_dataset", lambda *_, **__: pytest.fail("prepared a second time"))
     assert load_fracture_dataset("fracatlas", data_dir=str(fracatlas)).num_rows == first.num_rows
+
+
+def test_folder_of_ct_and_mr_slices_keeps_each_patient_whole_and_unnamed(
+    tmp_path: Path, draw_film: DrawFilm, save_dicom_film: Callable[..., Path]
+) -> None:
+    for patient in range(12):
+        for piece in range(2):
+            stored = np.asarray(draw_film(10 * patient + piece)).astype(np.uint16) * 8
+            folder = tmp_path / "slices" / ("fractured" if piece else "normal")
+            save_dicom_film(
+                stored,
+                folder / f"IM{patient:02d}{piece}",
+                Modality="MR" if patient % 2 else "CT",
+                PatientID=f"MRN-{patient}",
+                StudyInstanceUID=f"1.2.{patient}",
+                PatientAge="030Y",
+                PatientSex="F",
+                BodyPartExamined="WRIST",
+            )
+    out_dir = prepare_dataset("image_folder", tmp_path / "slices", tmp_path / "out", options=ONE_PROCESS)
+    dataset = load(out_dir, tmp_path / "cache")
+    rows = [row for split in dataset.values() for row in split]
+    assert Counter(row["modality"] for row in rows) == {"CT": 12, "MR": 12}
+    assert {row["body_part"] for row in rows} == {"wrist"}
+    assert {(row["age_years"], row["sex"]) for row in rows} == {(30.0, "F")}
+    assert Counter(Counter(row["patient_id"] for row in rows).values()) == {2: 12}
+    check_disjoint({split: dataset[split]["patient_id"] for split in dataset if split != HELD_OUT})
+    written = b"".join(path.read_bytes() for path in out_dir.rglob("*") if path.is_file())
+    assert b"MRN-" not in written
+
+
+def test_killed_process_is_a_sentence_and_the_work_is_kept(
+    fracatlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(films_module, "CHUNK_FILMS", 6)
+    monkeypatch.setattr(films_module, "read_chunk", kill_own_process)
+    with pytest.raises(DatasetError, match=r"stopped from outside, .* --workers 1"):
+        prepare_dataset("fracatlas", fracatlas, tmp_path / "out", options=PrepareOptions(num_workers=2))
+    assert not (tmp_path / "out").exists()
+
+
+def kill_own_process(files: Sequence[tuple[Path, str]], long_side_px: int) -> list[Film]:
+    """Stand in for a worker that the system kills."""
+    os._exit(9)
 
 
 @pytest.mark.parametrize(

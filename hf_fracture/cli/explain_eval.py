@@ -189,7 +189,7 @@ def _estimate(
     from hf_fracture.evaluation.bootstrap import bootstrap, estimate
 
     chosen = np.ones(len(scores), dtype=np.bool_) if kept is None else kept
-    result = {}
+    result: dict[str, dict[str, float | str | None]] = {}
     for name in FIGURES:
         values = np.array([getattr(score, name) for score in scores])[chosen]
         if not len(values):

@@ -148,7 +148,8 @@ def _tube_path(along: Values, across: Values, bone: Bone, texture: Values) -> Va
     whole = 2 * np.sqrt(np.clip(outer**2 - across**2, 0.0, None))
     canal = 2 * np.sqrt(np.clip(inner**2 - across**2, 0.0, None))
     filling = 0.1 + 0.42 * spongy
-    return bone.density * (whole - canal + canal * filling * (1.0 + texture)) / _BONE_UNIT
+    thickness: Values = bone.density * (whole - canal + canal * filling * (1.0 + texture)) / _BONE_UNIT
+    return thickness
 
 
 def _close(distance: Values, cap_px: float) -> Values:
@@ -213,7 +214,8 @@ def draw_noise(rng: np.random.Generator, size_px: tuple[int, int], cell_px: floa
     small = rng.standard_normal((max(2, round(height / cell_px)), max(2, round(width / cell_px))))
     image = Image.fromarray(small.astype(np.float32))
     noise = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC), dtype=float)
-    return (noise - noise.mean()) / max(float(noise.std()), 1e-6)
+    standardised: Values = (noise - noise.mean()) / max(float(noise.std()), 1e-6)
+    return standardised
 
 
 def draw_letter(letter: str, height_px: int, angle_degrees: float) -> Values:

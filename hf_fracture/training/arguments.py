@@ -51,4 +51,4 @@ class FractureTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         """Choose the CPU where there is nothing else, then let upstream check."""
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]

@@ -55,7 +55,8 @@ def test_box_beyond_the_frame_still_marks_a_pixel() -> None:
 
 
 def test_centre_guess_peaks_in_the_middle() -> None:
-    assert np.unravel_index(centre_map(41, 51).argmax(), (51, 41)) == (25, 20)
+    row, column = np.unravel_index(centre_map(41, 51).argmax(), (51, 41))
+    assert (int(row), int(column)) == (25, 20)
 
 
 def test_edge_map_peaks_at_the_only_edge() -> None:

@@ -10,7 +10,8 @@ from hf_fracture.models.evidence import EvidenceClassifier
 
 @pytest.fixture
 def tiny_backbone_dir(tmp_path: Path) -> Path:
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=7)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    config.num_labels = 7
     ResNetForImageClassification(config).save_pretrained(tmp_path / "tiny")
     return tmp_path / "tiny"
 

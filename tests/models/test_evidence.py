@@ -55,7 +55,8 @@ def test_grad_cam_of_the_fold_is_the_pooled_evidence() -> None:
     expected = rectified @ model.pooling.weights
     folded = fold_evidence(model)
     features = folded.resnet(films).last_hidden_state
-    head = folded.classifier[-1].weight[1] - folded.classifier[-1].weight[0]
+    weight = folded.classifier[-1].weight
+    head = weight[1] - weight[0]  # type: ignore[index]
     torch.testing.assert_close(torch.einsum("nchw,c->nhw", features, head), expected, rtol=1e-3, atol=1e-3)
 
 

@@ -10,6 +10,7 @@ from transformers import EvalPrediction, ResNetForImageClassification, TrainerCa
 
 from hf_fracture.config import RecipeConfig
 from hf_fracture.errors import TrainingError
+from hf_fracture.models.evidence import adjust_head
 from hf_fracture.training import trainer as trainer_module
 from hf_fracture.training.arguments import FractureTrainingArguments
 from hf_fracture.training.trainer import TrainingResult, find_checkpoint, train_classifier
@@ -107,10 +108,12 @@ def test_class_weights_do_not_move_the_prevalence_of_the_answers(
     phantom_splits: Any, tiny_backbone_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shifts: list[float] = []
-    adjust = trainer_module.adjust_head
-    monkeypatch.setattr(
-        trainer_module, "adjust_head", lambda model, **change: (shifts.append(change["shift"]), adjust(model, **change))
-    )
+
+    def record_shift(model: Any, *, temperature: float, shift: float) -> None:
+        shifts.append(shift)
+        adjust_head(model, temperature=temperature, shift=shift)
+
+    monkeypatch.setattr(trainer_module, "adjust_head", record_shift)
     monkeypatch.setattr(trainer_module, "balanced_class_weights", lambda _labels: (0.5, 2.0))
     train(phantom_splits, tiny_backbone_dir, tmp_path, num_train_epochs=1)
     assert shifts == [pytest.approx(-math.log(4))]

@@ -50,6 +50,9 @@ _SHOW_ANSWER: Final = """() => {
 }"""
 
 
+_ANNOUNCE: Final = "() => { document.querySelector('#answer').setAttribute('aria-live', 'polite'); }"
+
+
 @dataclass(frozen=True)
 class Example:
     """A film that a visitor may try.
@@ -97,7 +100,12 @@ class _Desk:
 
     @property
     def busy(self) -> dict[str, Any]:
-        return {**_PRIVATE, **_ON_NETWORK, "show_progress_on": [self.answer, self.viewer]}
+        return {
+            **_PRIVATE,
+            **_ON_NETWORK,
+            "show_progress_on": [self.answer, self.viewer],
+            "trigger_mode": "always_last",  # of films dropped one after the other, the last is answered
+        }
 
 
 def build_page(classifiers: Mapping[str, FractureClassifier], example_sets: Sequence[ExampleSet] = ()) -> gr.Blocks:
@@ -129,6 +137,7 @@ def build_page(classifiers: Mapping[str, FractureClassifier], example_sets: Sequ
         for strip, example_set in zip(strips, example_sets, strict=True):
             _connect_examples(reader, desk, strip, example_set)
         _add_endpoint(reader)
+        page.load(None, js=_ANNOUNCE)
         page.load(_render_program, None, program, queue=False, **_PRIVATE)
     return page
 

@@ -155,6 +155,7 @@ def test_uploaded_film_is_answered_in_words_with_its_map(visit: Callable[..., Vi
     tab = visit()
     assert "Not a medical device" in tab.page.inner_text("#notice")
     assert tab.upload(film_path) in WORDS
+    assert tab.page.locator("#answer").get_attribute("aria-live") == "polite"
     assert "%" in tab.page.inner_text("#answer .probability")
     assert tab.page.locator("#viewer img.film").get_attribute("alt") == texts.FILM_ALT
     assert "forearm.png, 480 x 640 px" in tab.page.inner_text("#viewer")
@@ -165,10 +166,13 @@ def test_uploaded_film_is_answered_in_words_with_its_map(visit: Callable[..., Vi
 def test_text_named_png_gets_a_sentence_and_the_next_film_is_answered(
     visit: Callable[..., Visit], no_film_path: Path, film_path: Path
 ) -> None:
+    no_film_path.write_text("${document.title='taken'}{{value}}")  # the page's templates must not run it
     tab = visit()
     assert tab.upload(no_film_path) == texts.UNREADABLE
     said = tab.page.inner_text("#answer")
     assert "Expected a PNG" in said
+    assert "'${document.title='ta" in said
+    assert tab.page.title() == texts.TITLE
     assert "Traceback" not in tab.page.content()
     tab.page.set_input_files("#film input[type=file]", str(film_path))
     tab.page.wait_for_selector("#viewer img.film", timeout=60_000)

@@ -72,7 +72,7 @@ def _count_shown_rows(thumbnail: NDArray[np.uint8]) -> int:
     """
     grey = int(np.bincount(thumbnail[-1], minlength=256).argmax())
     if grey <= _BLACK:
-        lost = (thumbnail <= _BLACK).all(axis=1)
+        lost = thumbnail.max(axis=1) <= _BLACK
     else:
         lost = (thumbnail == grey).sum(axis=1) >= THUMBNAIL_PX // 8
         flat = (thumbnail[-1 if grey == _DECODER_GREY else -3 :] == grey).mean()
@@ -110,7 +110,8 @@ def hash_orientations(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
         (N, 8) hashes; column k belongs to the orientation `ORIENTATIONS[k]`, column 0 to the film as stored.
     """
     weights = np.uint64(1) << np.arange(_HASH_SIDE**2, dtype=np.uint64)
-    return np.where(_sign_orientations(thumbnails, _HASH_SIDE), weights, np.uint64(0)).sum(axis=2, dtype=np.uint64)
+    signs = _sign_orientations(thumbnails, _HASH_SIDE)
+    return np.asarray(np.where(signs, weights, np.uint64(0)).sum(axis=2), dtype=np.uint64)
 
 
 def hash_detail(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:

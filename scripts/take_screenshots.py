@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 REPOSITORY_DIR = Path(__file__).resolve().parent.parent
-START_SECONDS = 600
+MAX_WIDTH_PX = 900
 ANSWERED = "#answer .answer:not(.waiting)"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -37,7 +37,7 @@ class Look(NamedTuple):
     theme: str
 
 
-README_LOOK = Look("page", 1280, 1180, "light")
+README_LOOK = Look("page", 1280, 1120, "light")
 LOOKS = (
     Look("desktop_light", 1280, 900, "light"),
     Look("desktop_dark", 1280, 900, "dark"),
@@ -107,10 +107,12 @@ def take_picture(browser: "Browser", url: str, look: Look, drawing: int, *, whol
 
 
 def save_small(picture: bytes, path: Path) -> None:
-    """Write a PNG with 256 colours, which a grey film and one accent do not exceed visibly."""
+    """Write a PNG of at most `MAX_WIDTH_PX`: true colour, as the map's colours would band in a palette."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(BytesIO(picture)) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        small = image.convert("RGB")
+        small.thumbnail((MAX_WIDTH_PX, 10 * MAX_WIDTH_PX), Image.Resampling.LANCZOS)
+        small.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

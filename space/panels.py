@@ -127,7 +127,7 @@ def render_viewer(examination: Examination | None, name: str | None = None) -> s
     picture += _render_map_layer(examination.attribution)
     size_px = f"{examination.film.width} x {examination.film.height} px"
     caption = f"<p class='soft name'>{escape(name)}, {size_px}</p>" if name else ""
-    size = f"aspect-ratio:{width}/{height};max-width:calc(70vh*{width / height:.4f})"
+    size = f"aspect-ratio:{width}/{height};max-width:calc(62vh*{width / height:.4f})"
     legend = _render_legend(examination.attribution)
     return f"<div class='viewer'><div class='stack' style='{size}'>{picture}</div>{legend}{caption}</div>"
 

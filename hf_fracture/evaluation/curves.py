@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hf_fracture.evaluation.inputs import Floats, check_binary
+from hf_fracture.evaluation.inputs import Floats, Indices, check_binary
 from hf_fracture.evaluation.metrics import ConfusionCounts, share
 
 GRID: Final[Floats] = np.linspace(0.0, 1.0, 101)
@@ -21,71 +21,104 @@ GRID: Final[Floats] = np.linspace(0.0, 1.0, 101)
 class CallCounts:
     """How many films are called fractured at each distinct probability, for each resample.
 
+    Only probabilities at which a fractured film lies ("steps") move the curves up, so true positives are kept for these
+    alone; on radiographs they are few, and that is what makes resampling cheap.
+
     Attributes:
         thresholds: (T,) distinct probabilities, falling.
-        true_positives: (B, T) fractured films with a probability of at least the threshold; rises along the row.
-        false_positives: (B, T) the same for other films.
+        called: (B, T) films with a probability of at least the threshold; rises along the row.
+        steps: (S,) positions in `thresholds` of the probabilities that fractured films have, rising.
+        found: (B, S) fractured films with a probability of at least that of the step; rises along the row.
     """
 
     thresholds: Floats
-    true_positives: Floats
-    false_positives: Floats
+    called: Floats
+    steps: Indices
+    found: Floats
+
+    @property
+    def num_fractured(self) -> Floats:
+        """Fractured films in each resample, (B,)."""
+        return self.found[:, -1]
+
+    @property
+    def num_intact(self) -> Floats:
+        """Films without fracture in each resample, (B,)."""
+        return self.called[:, -1] - self.found[:, -1]
+
+    @property
+    def true_positives(self) -> Floats:
+        """Fractured films with a probability of at least each threshold, (B, T)."""
+        num_steps = np.searchsorted(self.steps, np.arange(len(self.thresholds)), side="right")
+        return _prepend_zero(self.found)[:, num_steps]
+
+    @property
+    def false_positives(self) -> Floats:
+        """Other films with a probability of at least each threshold, (B, T)."""
+        return self.called - self.true_positives
 
     def auroc(self) -> Floats:
         """Return the area under the ROC curve, (B,); NaN for a resample without one of the classes."""
-        tp, fp = self.true_positives, self.false_positives
-        steps = np.diff(fp, axis=1, prepend=0.0)
-        heights = tp - np.diff(tp, axis=1, prepend=0.0) / 2  # a tie counts half
-        return share((steps * heights).sum(axis=1), tp[:, -1] * fp[:, -1])
+        gained = np.diff(self.found, axis=1, prepend=0.0)
+        before, after = self._alarms_around_steps()
+        beaten = self.num_intact[:, None] - (before + after) / 2  # a tie counts half
+        return share((gained * beaten).sum(axis=1), self.num_fractured * self.num_intact)
 
     def average_precision(self) -> Floats:
         """Return the precision averaged over the steps in recall, (B,); NaN without fractured films."""
-        tp = self.true_positives
-        return share((np.diff(tp, axis=1, prepend=0.0) * self._precision()).sum(axis=1), tp[:, -1])
+        gained = np.diff(self.found, axis=1, prepend=0.0)
+        return share((gained * self._precision_at_steps()).sum(axis=1), self.num_fractured)
 
     def confusion(self, threshold: float) -> ConfusionCounts:
         """Count calls by truth at one threshold, each count (B,)."""
         num_called = int(np.count_nonzero(self.thresholds >= threshold))
-        if num_called:
-            tp, fp = self.true_positives[:, num_called - 1], self.false_positives[:, num_called - 1]
-        else:
-            tp = fp = np.zeros(len(self.true_positives))
+        num_steps = int(np.count_nonzero(self.steps < num_called))
+        none = np.zeros(len(self.called))
+        called = self.called[:, num_called - 1] if num_called else none
+        found = self.found[:, num_steps - 1] if num_steps else none
         return ConfusionCounts(
-            true_positives=tp,
-            false_positives=fp,
-            false_negatives=self.true_positives[:, -1] - tp,
-            true_negatives=self.false_positives[:, -1] - fp,
+            true_positives=found,
+            false_positives=called - found,
+            false_negatives=self.num_fractured - found,
+            true_negatives=self.num_intact - (called - found),
         )
 
     def roc(self) -> tuple[Floats, Floats]:
         """Return false and true positive rates from (0, 0) to (1, 1), both (B, T + 1)."""
-        origin = np.zeros((len(self.true_positives), 1))
-        fp, tp = np.hstack([origin, self.false_positives]), np.hstack([origin, self.true_positives])
+        fp, tp = _prepend_zero(self.false_positives), _prepend_zero(self.true_positives)
         return share(fp, fp[:, -1:]), share(tp, tp[:, -1:])
 
     def precision_recall(self) -> tuple[Floats, Floats]:
         """Return recall (rising) and precision at each threshold, both (B, T)."""
-        return share(self.true_positives, self.true_positives[:, -1:]), self._precision()
+        return share(self.true_positives, self.num_fractured[:, None]), _divide_calls(self.true_positives, self.called)
 
     def roc_on_grid(self) -> Floats:
         """Return the true positive rate at the false positive rates of `GRID`, (B, 101)."""
-        return np.stack([np.interp(GRID, fpr, tpr) for fpr, tpr in zip(*self.roc(), strict=True)])
+        corners = self._alarms_around_steps()
+        alarms = np.stack([*corners], axis=2).reshape(len(self.found), -1)  # (B, 2 S): before and after each step
+        found = np.repeat(_prepend_zero(self.found), 2, axis=1)[:, 1:-1]
+        wanted = self.num_intact[:, None] * GRID
+        rates = [np.interp(x, xs, ys) for x, xs, ys in zip(wanted, alarms, found, strict=True)]
+        return share(np.stack(rates), self.num_fractured[:, None])
 
     def precision_on_grid(self) -> Floats:
         """Return the precision at the first threshold that reaches the recalls of `GRID`, (B, 101)."""
-        recalls, precisions = self.precision_recall()
-        last = recalls.shape[1] - 1
-        return np.stack(
-            [
-                precision[np.minimum(np.searchsorted(recall, GRID - 1e-12), last)]
-                for recall, precision in zip(recalls, precisions, strict=True)
-            ]
+        wanted = self.num_fractured[:, None] * GRID - 1e-9
+        last = len(self.steps) - 1
+        first = np.stack(
+            [np.minimum(np.searchsorted(row, values), last) for row, values in zip(self.found, wanted, strict=True)]
         )
+        called = np.take_along_axis(self.called, self.steps[first], axis=1)
+        return _divide_calls(np.take_along_axis(self.found, first, axis=1), called)
 
-    def _precision(self) -> Floats:
-        called = self.true_positives + self.false_positives
-        # A weight of 0 for every film above the threshold leaves 0/0; no recall is gained there either.
-        return np.divide(self.true_positives, called, out=np.zeros_like(called), where=called > 0)
+    def _alarms_around_steps(self) -> tuple[Floats, Floats]:
+        """Return the false positives just before and at each step, both (B, S)."""
+        after = self.called[:, self.steps] - self.found
+        earlier = self.called[:, np.maximum(self.steps - 1, 0)] * (self.steps > 0)
+        return earlier - _prepend_zero(self.found)[:, :-1], after
+
+    def _precision_at_steps(self) -> Floats:
+        return _divide_calls(self.found, self.called[:, self.steps])
 
 
 class RankedFilms:
@@ -96,34 +129,54 @@ class RankedFilms:
         thresholds: (T,) distinct probabilities, falling.
     """
 
-    def __init__(self, y_true: ArrayLike, y_prob: ArrayLike) -> None:
+    def __init__(self, y_true: ArrayLike, y_prob: ArrayLike, *, positions: Indices | None = None) -> None:
         """Sort the films.
 
         Args:
             y_true: (N,) of {0, 1}, both present.
             y_prob: (N,) in [0, 1].
+            positions: (N,) where these films stand among those that are weighted; None if they are all of them.
 
         Raises:
             EvaluationError: If a value leaves its range or one class is missing.
         """
         true, prob = check_binary(y_true, y_prob)
-        self._order = np.argsort(-prob, kind="stable")
-        ranked = prob[self._order]
-        self._ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # last film of each tie
-        self._fractured = (true[self._order] == 1).astype(np.float64)
+        order = np.argsort(-prob, kind="stable")
+        ranked = prob[order]
+        ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # last film of each tie
+        fractured = np.flatnonzero(true[order] == 1)
+        steps, last_of_step = np.unique(np.searchsorted(ends, fractured)[::-1], return_index=True)
         self.num_films = len(true)
-        self.thresholds = ranked[self._ends]
+        self.thresholds = ranked[ends]
+        self._order = order if positions is None else positions[order]
+        self._fractured = self._order[fractured]
+        self._ends = ends
+        self._steps = steps
+        self._last_of_step = len(fractured) - 1 - last_of_step
 
     def count_calls(self, weights: Floats | None = None) -> CallCounts:
         """Count calls at each threshold.
 
         Args:
-            weights: (B, N) how often each film occurs in each resample, in the order in which the films were given.
-                None counts every film once (B = 1).
+            weights: (B, M) how often each film occurs in each resample, in the order in which the films were given, or
+                in that of `positions`. None counts every film once (B = 1).
         """
-        ranked = np.ones((1, self.num_films)) if weights is None else weights[:, self._order]
-        tp = np.cumsum(ranked * self._fractured, axis=1)
-        called = np.cumsum(ranked, axis=1)
-        if len(self._ends) < self.num_films:
-            tp, called = tp[:, self._ends], called[:, self._ends]
-        return CallCounts(thresholds=self.thresholds, true_positives=tp, false_positives=called - tp)
+        if weights is None:
+            weights = np.ones((1, int(self._order.max()) + 1))
+        called = np.cumsum(weights[:, self._order], axis=1)
+        found = np.cumsum(weights[:, self._fractured], axis=1)
+        return CallCounts(
+            thresholds=self.thresholds,
+            called=called if len(self._ends) == self.num_films else called[:, self._ends],
+            steps=self._steps,
+            found=found if len(self._steps) == found.shape[1] else found[:, self._last_of_step],
+        )
+
+
+def _prepend_zero(counts: Floats) -> Floats:
+    return np.hstack([np.zeros((len(counts), 1)), counts])
+
+
+def _divide_calls(found: Floats, called: Floats) -> Floats:
+    """Return precision; 0 where a resample calls nothing, because no recall is gained there either."""
+    return np.divide(found, called, out=np.zeros_like(called), where=called > 0)

@@ -178,10 +178,10 @@ class _Part:
     def __init__(self, predictions: Predictions, subgroup: Subgroup) -> None:
         self._predictions = predictions
         self._subgroup = subgroup
-        self._ranked = RankedFilms(predictions.y_true, predictions.y_prob)
+        self._ranked = RankedFilms(predictions.y_true, predictions.y_prob, positions=subgroup.indices)
 
     def measure(self, weights: Floats, threshold: float) -> dict[str, Floats]:
-        counts = self._ranked.count_calls(weights[:, self._subgroup.indices])
+        counts = self._ranked.count_calls(weights)
         figures = threshold_figures(counts.confusion(threshold))
         name = self._subgroup.name
         return {

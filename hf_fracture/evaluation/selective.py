@@ -31,7 +31,7 @@ def three_way_figures(counts: CallCounts, triage: Triage) -> dict[str, Floats]:
     missed, cleared = low.false_negatives, low.true_negatives
     found, alarms = high.true_positives, high.false_positives
     decided = missed + cleared + found + alarms
-    total = counts.true_positives[:, -1] + counts.false_positives[:, -1]
+    total = counts.num_fractured + counts.num_intact
     return {
         "coverage": share(decided, total),
         "error_among_decided": share(missed + alarms, decided),

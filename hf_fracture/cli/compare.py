@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             "schema_version": SCHEMA_VERSION,
             "model_a": describe_model(models[0]),
             "model_b": describe_model(models[1]),
-            "dataset": describe_dataset(splits, args),
+            "dataset": describe_dataset(splits, args, models),
             "software": read_versions(),
             "bootstrap": {**asdict(resampling), "unit": "group_id"},
             "cohort": describe_cohort(first),

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ def measure(
         answers.validation,
         answers.test,
         record=model.record,
-        provenance=Provenance(model=describe_model(model), dataset=describe_dataset(splits, args)),
+        provenance=Provenance(model=describe_model(model), dataset=describe_dataset(splits, args, [model])),
         resampling=resampling,
         probes=collect_probes(effects, splits, args, resampling),
     )
@@ -178,24 +179,26 @@ def describe_model(model: "MeasuredModel") -> dict[str, Any]:
     return {"name": model.name, "sha256": model.sha256, "trained_on": trained_on}
 
 
-def describe_dataset(splits: "DatasetDict", args: argparse.Namespace) -> dict[str, Any]:
-    """Return the section `dataset` of evaluation.json, and warn where the measured split leaks."""
-    from hf_fracture.evaluation.films import count_leaked_films, hash_assignment, hash_films
+def describe_dataset(
+    splits: "DatasetDict", args: argparse.Namespace, models: Sequence["MeasuredModel"]
+) -> dict[str, Any]:
+    """Return the section `dataset` of evaluation.json, and warn where its figures may be too good."""
+    from hf_fracture.evaluation.films import count_leaked_films, hash_assignment, hash_films, was_developed_on
+    from hf_fracture.evaluation.report import warn_of_optimism
 
-    num_leaked = count_leaked_films(splits, args.split)
-    if num_leaked:
-        sys.stderr.write(
-            f"Warning: {num_leaked} of the {len(splits[args.split])} films have a relative in another split of this "
-            "dataset; a model trained there may have memorised them.\n"
-        )
-    return {
+    trained_on = {source for model in models if model.record for source in model.record.trained_on}
+    dataset = {
         "name": Path(args.dataset).resolve().name if Path(args.dataset).is_dir() else args.dataset,
         "revision": args.dataset_revision,
         "split": args.split,
         "content_sha256": hash_films(splits),
         "split_sha256": hash_assignment(splits),
-        "num_leaked_films": num_leaked,
+        "num_leaked_films": count_leaked_films(splits, args.split),
+        "used_in_development": was_developed_on(splits[args.split], args.split, trained_on),
     }
+    for sentence in warn_of_optimism(dataset):
+        sys.stderr.write(f"Warning: {sentence}\n")
+    return dataset
 
 
 def render_summary(report: "EvaluationReport") -> str:

@@ -4,16 +4,18 @@ May depend on `data`, `labels` and `errors`; imports `datasets` only inside func
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hf_fracture.data.schema import HELD_OUT
+from hf_fracture.data.schema import HELD_OUT, SPLITS
 from hf_fracture.errors import DatasetError, MissingInputError
 from hf_fracture.labels import LABEL_NAMES
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+TRAIN, VALIDATION, TEST = SPLITS
 
 REQUIRED_COLUMNS: Final[tuple[str, ...]] = ("image", "label", "group_id")
 SUBGROUP_COLUMNS: Final[tuple[str, ...]] = (
@@ -116,6 +118,18 @@ def count_leaked_films(splits: Mapping[str, "Dataset"], measured: str) -> int:
         group for name, films in splits.items() if name not in (measured, HELD_OUT) for group in films["group_id"]
     }
     return sum(group in elsewhere for group in splits[measured]["group_id"])
+
+
+def was_developed_on(films: "Dataset", split: str, trained_on: Collection[str]) -> bool:
+    """Return whether a split trains or chooses, and holds films of a source that a model was trained on.
+
+    Args:
+        films: The split.
+        split: Its name; a model meets `train` and `validation` before it is released.
+        trained_on: Sources in the model's record.
+    """
+    sources = set(films["source"]) if "source" in films.column_names else set()
+    return split in (TRAIN, VALIDATION) and not sources.isdisjoint(trained_on)
 
 
 def read_stored_images(films: "Dataset") -> Iterator[bytes]:

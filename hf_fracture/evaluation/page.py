@@ -13,7 +13,7 @@ from hf_fracture.evaluation.calibration import NUM_BINS
 from hf_fracture.evaluation.figures import SUBGROUP_POINT, prevalence_key
 from hf_fracture.evaluation.metrics import PREVALENCES
 from hf_fracture.evaluation.plots import PLOTS, describe, render_figure
-from hf_fracture.evaluation.report import POINT_FIGURES, EvaluationReport
+from hf_fracture.evaluation.report import POINT_FIGURES, EvaluationReport, warn_of_optimism
 from hf_fracture.evaluation.robustness import AlterationEffect
 from hf_fracture.evaluation.shortcuts import REPORTING_LIMIT
 from hf_fracture.evaluation.subgroups import MIN_FILMS_PER_CLASS, Subgroup
@@ -98,7 +98,8 @@ def _summarise(report: EvaluationReport) -> list[str]:
         f"{describe(figures['auroc'])} (AUROC); average precision {describe(figures['average_precision'])}; log loss "
         f"{describe(figures['log_loss'])}; Brier score {describe(figures['brier_score'])}.",
         f"Numbers in brackets are {level} intervals from {report.resampling.num_resamples} resamples of whole groups. "
-        f"Operating points were chosen on {report.decisions.chosen_on}, not on these films.",
+        f"Operating points were chosen on {report.decisions.chosen_on}.",
+        *warn_of_optimism(report.provenance.dataset),
     ]
 
 

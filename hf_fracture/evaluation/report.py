@@ -9,7 +9,8 @@ figure does not exist, the limits are null where no interval can be given (`meth
 - `schema_version`: 1.
 - `model`: `name`, `sha256` (of model.safetensors), `trained_on` (list, or null for a foreign model).
 - `dataset`: `name`, `revision`, `split`, `content_sha256` (films, labels, groups), `split_sha256` (films, splits),
-  `num_leaked_films` (measured films whose group has a film in another split of the dataset; 0 where it is clean).
+  `num_leaked_films` (measured films whose group has a film in another split of the dataset; 0 where it is clean),
+  `used_in_development` (true where the split trains or chooses and holds films of a source the model was trained on).
 - `software`: version by package name; `python`.
 - `bootstrap`: `num_resamples`, `confidence_level`, `seed`, `unit` (`group_id`).
 - `cohort`: `num_films`, `num_groups`, `num_fractured`, `prevalence`.
@@ -358,6 +359,29 @@ def write_evaluation(report: EvaluationReport, path: Path) -> None:
     """Write `evaluation.json` under a temporary name, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, report.to_dict())
+
+
+def warn_of_optimism(dataset: Mapping[str, Any]) -> list[str]:
+    """Say in sentences why figures on these films may be too good; nothing where there is no reason.
+
+    Args:
+        dataset: The section `dataset` of the schema.
+
+    >>> warn_of_optimism({"split": "test", "num_leaked_films": 0, "used_in_development": False})
+    []
+    """
+    sentences = []
+    if dataset.get("used_in_development"):
+        sentences.append(
+            f"The split '{dataset['split']}' took part in training this model or in choosing its operating points: "
+            "these figures are too good."
+        )
+    if num_leaked := dataset.get("num_leaked_films"):
+        sentences.append(
+            f"{num_leaked} of these films have a relative in another split of the dataset; a model trained there may "
+            "have memorised them."
+        )
+    return sentences
 
 
 def read_versions() -> dict[str, str]:

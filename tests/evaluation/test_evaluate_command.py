@@ -57,6 +57,7 @@ def test_the_file_states_what_was_measured_on_what(out_dir: Path, model_dir: Pat
     assert content["dataset"]["split"] == "test"
     assert content["dataset"]["content_sha256"] == hash_films(load_splits(dataset_dir))
     assert content["dataset"]["num_leaked_films"] == 0
+    assert content["dataset"]["used_in_development"] is False
     assert content["cohort"] == {"num_films": 30, "num_groups": 15, "num_fractured": 10, "prevalence": 1 / 3}
     predictions = read_predictions(out_dir / "predictions.parquet")
     assert content["metrics"]["auroc"]["value"] == pytest.approx(auroc(predictions.y_true, predictions.y_prob))
@@ -182,5 +183,5 @@ def test_a_split_that_leaks_says_so(
         films.to_parquet(path)
     command = ["evaluate", str(model_dir), str(tmp_path / "leaky"), "--out", str(tmp_path / "out"), *FEW]
     assert main(command) == 0
-    assert "Warning: 4 of the 30 films" in capsys.readouterr().err  # both films of two groups
+    assert "Warning: 4 of these films have a relative" in capsys.readouterr().err  # both films of two groups
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["dataset"]["num_leaked_films"] == 4

@@ -12,6 +12,7 @@ from hf_fracture.evaluation.films import (
     load_splits,
     name_size,
     select_split,
+    was_developed_on,
 )
 
 
@@ -107,3 +108,19 @@ def test_a_film_leaks_when_its_group_occurs_in_another_split_that_is_used(datase
     borrowed = Dataset.from_list([splits["test"][0]], features=splits["test"].features)
     assert count_leaked_films({**splits, "train": borrowed}, "test") == 2  # the film and its relative
     assert count_leaked_films({**splits, "held_out": borrowed}, "test") == 0
+
+
+@pytest.mark.parametrize(
+    ("split", "trained_on", "expected"),
+    [
+        ("validation", ["phantoms"], True),
+        ("train", ["fracatlas", "phantoms"], True),
+        ("test", ["phantoms"], False),
+        ("validation", ["fracatlas"], False),
+        ("validation", [], False),
+    ],
+)
+def test_a_split_that_trains_or_chooses_was_developed_on(
+    dataset_dir: Path, split: str, trained_on: list[str], expected: bool
+) -> None:
+    assert was_developed_on(load_splits(dataset_dir)[split], split, trained_on) is expected

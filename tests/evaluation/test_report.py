@@ -19,6 +19,7 @@ from hf_fracture.evaluation.report import (
     EvaluationReport,
     Provenance,
     evaluate_predictions,
+    warn_of_optimism,
     write_evaluation,
 )
 from hf_fracture.evaluation.thresholds import choose_operating_points
@@ -222,3 +223,11 @@ def test_the_same_films_and_seed_give_the_same_file(draw_study: DrawStudy, tmp_p
     for name in ("first.json", "second.json"):
         write_evaluation(evaluate_ours(draw_study(6)), tmp_path / name)
     assert (tmp_path / "first.json").read_bytes() == (tmp_path / "second.json").read_bytes()
+
+
+def test_figures_that_may_be_too_good_say_why() -> None:
+    dataset = {"split": "validation", "num_leaked_films": 3, "used_in_development": True}
+    sentences = warn_of_optimism(dataset)
+    assert len(sentences) == 2
+    assert "'validation' took part in training" in sentences[0]
+    assert "3 of these films have a relative" in sentences[1]

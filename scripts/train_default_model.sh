@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# From FracAtlas as downloaded to the shipped model folder with every figure beside it.
+#
+#     scripts/train_default_model.sh FRACATLAS_DIR BACKBONE WORK_DIR
+#
+# FRACATLAS_DIR: the unpacked release (hf-fracture data download fracatlas).
+# BACKBONE: a folder with ResNet-18's stem and stages 1 to 3, ImageNet-1k weights of torchvision (BSD-3-Clause).
+# WORK_DIR: everything is written there; WORK_DIR/run/model is the result.
+# Compute: 25 minutes on two CPU cores with bf16. An interrupted run goes on where it was.
+set -euo pipefail
+fracatlas=$1 backbone=$2 work=$3
+export OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=67108864
+mkdir -p "$work"
+[ -d "$work/fracatlas" ] || hf-fracture data prepare fracatlas --source "$fracatlas" --out "$work/fracatlas"
+[ -d "$work/run/model" ] || hf-fracture train "$work/fracatlas" --backbone "$backbone" --out "$work/run" \
+    --config "$(dirname "$0")/default_model.yaml"
+model=$work/run/model
+python "$(dirname "$0")/fit_gate.py" "$model" "$work/fracatlas"
+hf-fracture evaluate "$model" "$work/fracatlas" --split test --out "$work/evaluation" --record --overwrite
+hf-fracture explain-eval "$model" "$work/fracatlas" --split test --out "$work/explanation" --record --overwrite
+hf-fracture card "$model"

@@ -74,21 +74,27 @@ def measure_recall(search: Search) -> None:
     print(f"groups by appearance: {len(set(search.groups)):,} of {len(search.rows):,} files")
 
 
-def measure_precision(name: str, search: Search) -> Counter[str]:
-    """Print what the eye said of the confirmed pairs of one dataset, and return the verdicts."""
+def measure_precision(name: str, search: Search) -> dict[str, Counter[str]]:
+    """Print what the eye said of the confirmed pairs of one dataset, and return the verdicts by stratum."""
     place = {row.source_path: index for index, row in enumerate(search.rows)}
-    total: Counter[str] = Counter()
     by_stratum: dict[str, Counter[str]] = defaultdict(Counter)
     for record in read_judged(name):
         first, second = place.get(record["first"]), place.get(record["second"])
         if first is None or second is None or search.groups[first] != search.groups[second]:
             print(f"  no longer confirmed: {record['first']} / {record['second']} ({record['verdict']})")
             continue
-        total[record["verdict"]] += 1
         by_stratum[record["stratum"]][record["verdict"]] += 1
     for stratum, verdicts in sorted(by_stratum.items()):
         print(f"  {name}, {stratum} agreement: {dict(verdicts)}")
-    return total
+    return by_stratum
+
+
+def print_precision(title: str, verdicts: Counter[str]) -> None:
+    """Print the share of right pairs, with repeated exposures and without."""
+    judged = verdicts.total()
+    print(f"{title}: {judged} confirmed pairs judged by eye: {dict(verdicts)}")
+    print(f"  precision (one film, or a repeated exposure of it): {(judged - verdicts['different']) / judged:.4f}")
+    print(f"  precision (one film, strictly): {verdicts['same'] / judged:.4f}")
 
 
 def read_judged(name: str) -> list[dict[str, str]]:
@@ -102,17 +108,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder that holds the datasets' folders")
     args = parser.parse_args()
-    total: Counter[str] = Counter()
+    verdicts: dict[str, Counter[str]] = defaultdict(Counter)
     for name in ("kaggle_multi_region", "fracatlas", "bone_break"):
         search = search_dataset(name, args.data / name)
         print(f"{name}: {len(search.rows):,} films, {len(search.pairs):,} confirmed pairs")
         if name == "kaggle_multi_region":
             measure_recall(search)
-        total += measure_precision(name, search)
-    judged = total.total()
-    print(f"judged by eye: {judged} confirmed pairs: {dict(total)}")
-    print(f"precision (one film, or a repeated exposure): {(judged - total['different']) / judged:.4f}")
-    print(f"precision (one film, strictly): {total['same'] / judged:.4f}")
+        for stratum, counts in measure_precision(name, search).items():
+            verdicts[stratum] += counts
+    print_precision("random sample", verdicts["random"])
+    print_precision("pairs of the lowest agreement", verdicts["lowest"])
+    print_precision("all", verdicts["random"] + verdicts["lowest"])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 REPOSITORY_DIR = Path(__file__).resolve().parent.parent
-MAX_WIDTH_PX = 900
+MAX_WIDTH_PX = 860
 ANSWERED = "#answer .answer:not(.waiting)"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 

@@ -8,3 +8,9 @@ document.addEventListener("paste", (event) => {
   input.files = transfer.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
 });
+
+// A button in a text that opens what another control of the page opens: ?view=api in a link does not open the panel.
+document.addEventListener("click", (event) => {
+  const opened = event.target.closest?.("[data-opens]")?.dataset.opens;
+  if (opened) document.querySelector(opened)?.click();
+});

@@ -133,7 +133,7 @@ UNKNOWN_BODY_PARTS: Final = "the kind it was trained on (its folder does not say
 PROGRAM_TITLE: Final = "From a program"
 PROGRAM_NOTE: Final = (
     "The same answer, as one row of <code>hf-fracture predict</code>. "
-    "<a href='?view=api'>All parameters and clients</a>"
+    "<button type='button' class='link' data-opens='.show-api'>All parameters and clients</button>"
 )
 PROGRAM_EXAMPLE: Final = """from gradio_client import Client, handle_file
 

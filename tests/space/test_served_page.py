@@ -238,6 +238,16 @@ def test_film_can_be_pasted(visit: Callable[..., Visit], film_path: Path) -> Non
 
 
 @pytest.mark.browser
+def test_reference_of_the_endpoint_opens(visit: Callable[..., Visit]) -> None:
+    tab = visit()
+    tab.page.get_by_role("button", name="All parameters and clients").click()
+    tab.page.wait_for_function(
+        "document.querySelector('.api-docs')?.innerText.includes('/predict') ?? false", timeout=30_000
+    )
+    tab.complaints.clear()  # Gradio's panel asks its own server for MCP and monitoring, which are off
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (360, True)])
 def test_page_fits_a_phone(visit: Callable[..., Visit], film_path: Path, width: int, dark: bool) -> None:
     tab = visit(width=width, height=740, dark=dark)

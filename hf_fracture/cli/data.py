@@ -19,6 +19,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     actions.add_parser("list", help="show the datasets that can be prepared").set_defaults(act=_list)
     _add_download(actions)
     _add_prepare(actions)
+    _add_audit(actions)
 
 
 def _add_download(actions: "argparse._SubParsersAction[Any]") -> None:
@@ -47,6 +48,22 @@ def _add_prepare(actions: "argparse._SubParsersAction[Any]") -> None:
     prepare.add_argument("--allow-incomplete", action="store_true", help="go on without absent or unlabelled images")
     prepare.add_argument("--overwrite", action="store_true", help="replace an earlier prepared dataset")
     prepare.set_defaults(act=_prepare)
+
+
+def _add_audit(actions: "argparse._SubParsersAction[Any]") -> None:
+    audit = actions.add_parser("audit", help="find copies, leaks, conflicts and shortcuts in a folder of films")
+    audit.add_argument("folder", type=Path, metavar="DIR", help="a download, class folders, or just films")
+    audit.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    audit.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME|DIR",
+        help="look for the same films in a dataset whose ledger comes with the package, or in a folder; repeatable",
+    )
+    audit.add_argument("--workers", type=int, default=None, help="processes that read films (default: every core)")
+    audit.add_argument("--overwrite", action="store_true", help="replace an earlier audit")
+    audit.set_defaults(act=_audit)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,6 +135,30 @@ def _report_outcome(out_dir: Path, account: dict[str, Any]) -> int:
         sys.stderr.write(f"{entry['source_path']}: {entry['reason']}\n")
     sys.stderr.write(f"Next: hf-fracture train {out_dir} --backbone NAME --out DIR\n")
     return EXIT_SOME_FAILED if lost else EXIT_DONE
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from hf_fracture.data.audit import PAGE_NAME, audit_folder
+
+    with _ProgressBars() as bars:
+        account = audit_folder(
+            args.folder,
+            args.out,
+            against=args.against,
+            num_workers=args.workers,
+            overwrite=args.overwrite,
+            report_progress=bars.report,
+        )
+    sys.stdout.write(f"{args.out}\n")
+    files, issues = account["files"], account["issues"]
+    counts = ", ".join(f"{len(found):,} {issue.replace('_', ' ')}" for issue, found in issues.items())
+    sys.stderr.write(f"{files['readable']:,} of {files['found']:,} files read as {account['read_as']}: {counts}.\n")
+    for name, shared in account["shared"].items():
+        sys.stderr.write(f"{len(shared):,} films are in {name} too.\n")
+    for entry in issues["unreadable"]:
+        sys.stderr.write(f"{entry['source_path']}: {entry['detail']}\n")
+    sys.stderr.write(f"Next: open {args.out / PAGE_NAME}\n")
+    return EXIT_SOME_FAILED if issues["unreadable"] else EXIT_DONE
 
 
 class _ProgressBars:

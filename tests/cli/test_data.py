@@ -166,3 +166,42 @@ def test_published_split_and_size_are_passed_on(tmp_path: Path) -> None:
     image = dataset["test"][0]["image"]
     assert isinstance(image, Image.Image)
     assert image.size == (48, 64)
+
+
+def test_audit_writes_its_page_and_names_what_it_could_not_read(
+    source_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source_dir / "broken.png").write_text("not a film")
+    with (source_dir / "metadata.csv").open("a") as table:
+        table.write("broken.png,0\n")
+    arguments = ["data", "audit", str(source_dir), "--out", str(tmp_path / "audit"), "--workers", "1"]
+    assert main([*arguments, "--against", "fracatlas"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == f"{tmp_path / 'audit'}\n"
+    assert "12 of 13 files read as image_folder: 1 unreadable" in captured.err
+    assert "0 films are in fracatlas too." in captured.err
+    assert "broken.png: expected a PNG" in captured.err
+    assert (tmp_path / "audit" / "audit.html").is_file()
+    assert main(arguments) == 2
+    assert "Pass --overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["nowhere", "--out", "audit"], "found nothing there"),
+        ([".", "--out", "audit", "--against", "mura"], "one of the ledgers"),
+        ([".", "--out", "audit"], "found none"),
+    ],
+)
+def test_audit_of_nothing_is_one_line_and_exit_2(
+    options: Sequence[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "audit", *options]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []

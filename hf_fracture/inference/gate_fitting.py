@@ -16,6 +16,7 @@ from PIL import Image
 
 from hf_fracture.data.radiographs import Radiograph
 from hf_fracture.errors import ModelFolderError
+from hf_fracture.evaluation.measured_model import hash_weights
 from hf_fracture.inference.classifier import FractureClassifier
 from hf_fracture.inference.gate import MAX_REFUSED_FRACTION, TOLERANCE, fit_gate, save_gate
 from hf_fracture.models.checkpoint import read_json, write_json
@@ -68,7 +69,8 @@ def fit_model_gate(
         "limit": statistics.limit,
         "num_components": len(statistics.components),
     }
-    write_json(model_dir / GATE_REPORT_FILE, {"fitted": fitted, "refusals": {}})
+    report = {"model_sha256": hash_weights(model_dir), "fitted": fitted, "refusals": {}}
+    write_json(model_dir / GATE_REPORT_FILE, report)
     add_refusals(model_dir, "validation", validation)
     return path
 

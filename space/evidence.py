@@ -35,16 +35,17 @@ def render_evidence(classifier: FractureClassifier) -> str:
 
 def render_use(classifier: FractureClassifier) -> str:
     """Return the panel of what the model is for and what it is not for."""
-    record = classifier.record
-    parts = [part for part in (record.body_parts if record else []) if part != "mixed"]  # films of several parts
-    facts = {
-        "body_parts": escape(_join(parts)) if parts else texts.UNKNOWN_BODY_PARTS,
-        "modality": texts.MODALITY_NAMES[record.modality] if record else texts.MODALITY_NAMES["XR"],
-    }
-    columns = ((texts.FOR_TITLE, texts.FOR), (texts.NOT_FOR_TITLE, texts.NOT_FOR))
+    measured, unmeasured = _divide_body_parts(classifier)
+    modality = classifier.record.modality if classifier.record else "XR"
+    for_lines = list(texts.FOR)
+    if measured:
+        for_lines.append(texts.FOR_PARTS.format(body_parts=escape(_join(measured))))
+    not_for_lines = [line.format(modality=texts.MODALITY_NAMES[modality]) for line in texts.NOT_FOR]
+    if unmeasured:
+        not_for_lines.append(texts.NOT_FOR_PARTS.format(body_parts=escape(_join(unmeasured))))
+    columns = ((texts.FOR_TITLE, for_lines), (texts.NOT_FOR_TITLE, not_for_lines))
     lists = "".join(
-        f"<div><h3>{name}</h3><ul>{''.join(f'<li>{line.format(**facts)}</li>' for line in lines)}</ul></div>"
-        for name, lines in columns
+        f"<div><h3>{name}</h3><ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul></div>" for name, lines in columns
     )
     return f"<section class='sheet'><h2>{texts.USE_TITLE}</h2><div class='two'>{lists}</div></section>"
 
@@ -91,18 +92,31 @@ def _render_triage(evaluation: Mapping[str, Any]) -> str:
 
 
 def _render_parts(evaluation: Mapping[str, Any]) -> str:
-    parts = [row for row in evaluation["subgroups"]["rows"] if row["column"] == "body_part"]
+    parts = _list_parts(evaluation)
     if not parts:
         return ""
     rows = [
         [
-            f"<b>{escape(str(row['value']))}</b>",
+            f"<b>{texts.MIXED_NAME if row['value'] == texts.MIXED else escape(str(row['value']))}</b>",
             f"{row['num_films']} <small>{row['num_fractured']} fractured</small>",
             *(_render_estimate(row[name]) for name in ("sensitivity", "specificity")),
         ]
         for row in parts
     ]
     return f"<h3>{texts.EVIDENCE_PARTS}</h3>{_render_table(texts.EVIDENCE_PART_COLUMNS, rows)}"
+
+
+def _divide_body_parts(classifier: FractureClassifier) -> tuple[list[str], list[str]]:
+    """Return the body parts that were measured, and those trained on without enough test films to measure."""
+    rows = [row for row in _list_parts(classifier.evaluation or {}) if row["value"] != texts.MIXED]
+    measured = [str(row["value"]) for row in rows if not row["too_few"]]
+    trained = classifier.record.body_parts if classifier.record else []
+    return measured, [part for part in trained if part not in (*measured, texts.MIXED)]
+
+
+def _list_parts(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = evaluation.get("subgroups", {}).get("rows", [])
+    return [row for row in rows if row["column"] == "body_part"]
 
 
 def _render_estimate(estimate: Mapping[str, Any] | None) -> str:

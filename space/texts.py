@@ -117,8 +117,8 @@ FOR_TITLE: Final = "For"
 FOR: Final = (
     "Seeing how a fracture classifier answers, doubts and refuses.",
     "Research on such models, and teaching what they can and cannot do.",
-    "Plain radiographs of {body_parts}: the body parts that it was trained and measured on.",
 )
+FOR_PARTS: Final = "Plain radiographs of {body_parts}: the body parts that it was trained on and measured on."
 NOT_FOR_TITLE: Final = "Not for"
 NOT_FOR: Final = (
     "Diagnosis, triage or treatment of anyone, yourself included.",
@@ -127,8 +127,10 @@ NOT_FOR: Final = (
     "Ruling a fracture out. It misses some, as the table above says, and no map shows what was missed.",
     "Anything but fractures: it was never shown what a dislocation, a tumour or an infection is.",
 )
+NOT_FOR_PARTS: Final = "Films of {body_parts}: it was trained on some, but nobody knows how often it is wrong on them."
+MIXED: Final = "mixed"  # a dataset's word for several body parts on one film
+MIXED_NAME: Final = "several"
 MODALITY_NAMES: Final = {"XR": "plain radiographs (XR)", "CT": "CT", "MR": "MRI"}
-UNKNOWN_BODY_PARTS: Final = "the kind it was trained on (its folder does not say which body parts)"
 
 PROGRAM_TITLE: Final = "From a program"
 PROGRAM_NOTE: Final = (

@@ -64,6 +64,12 @@ def test_drawings_are_files_with_captions_that_call_them_drawn(tmp_path: Path) -
             assert image.mode == "L"
 
 
+def test_shipped_model_answers_every_drawing(tmp_path: Path) -> None:
+    (classifier,) = demo.load_classifiers(None).values()
+    paths = [path for path, _ in demo.draw_examples(tmp_path / "drawings")]
+    assert all(finding.is_answer for finding in classifier.predict_many(paths))
+
+
 def test_films_are_spread_over_the_folder(tmp_path: Path) -> None:
     paths = write_films(tmp_path / "a", 20) + write_films(tmp_path / "b", 20)
     chosen = [film for film, _ in demo.list_examples(tmp_path)]

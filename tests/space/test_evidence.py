@@ -46,11 +46,17 @@ def test_names_from_a_model_folder_are_escaped(measured: FractureClassifier, mon
     assert "<script>" not in evidence.render_evidence(measured)
 
 
-def test_use_names_the_body_parts_and_the_modality(measured: FractureClassifier) -> None:
+def test_use_divides_the_body_parts_into_measured_and_not(
+    measured: FractureClassifier, unmeasured: FractureClassifier
+) -> None:
     html = evidence.render_use(measured)
-    assert "hand and leg" in html
+    assert "Plain radiographs of hand and leg" in html
+    assert "trained on some" not in html
     assert "plain radiographs (XR)" in html
     assert "{" not in html
+    unknown = evidence.render_use(unmeasured)
+    assert "Plain radiographs of" not in unknown
+    assert "Films of hand and leg: it was trained on some" in unknown
 
 
 def test_program_shows_the_address_it_is_given() -> None:

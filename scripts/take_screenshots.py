@@ -50,7 +50,7 @@ def main() -> None:
     """Serve the page, take the pictures, end the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", help="model folder (default: the shipped model)")
-    parser.add_argument("--drawing", type=int, default=0, help="which of the page's drawings to show (default: 0, the first)")
+    parser.add_argument("--drawing", type=int, default=0, help="which of the page's drawings to show (default: 0)")
     parser.add_argument("--out", type=Path, default=REPOSITORY_DIR / "docs" / "images" / "page.png")
     parser.add_argument("--every-look", type=Path, metavar="DIR", help="write all widths and themes there instead")
     args = parser.parse_args()

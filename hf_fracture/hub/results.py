@@ -220,8 +220,8 @@ def render_shortcuts(evaluation: Mapping[str, Any]) -> str:
         named = ", ".join(f"{name.replace('_', ' ')} {format_number(share, decimals=2)}" for name, share in largest)
         parts.append(
             "A forest that sees only size, borders and compression, taught on "
-            f"{section['frame']['num_training_films']} training films, reaches an AUROC of {format_estimate(section['frame']['auroc'])}. What it goes by most: "
-            f"{named}."
+            f"{section['frame']['num_training_films']} training films, reaches an AUROC of "
+            f"{format_estimate(section['frame']['auroc'])}. What it goes by most: {named}."
         )
     rows = [section[name] for name in ("blanked_body", "masked_marks") if section[name]]
     if rows:

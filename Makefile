@@ -9,7 +9,7 @@ ARGS ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt
 
 # Two torch threads that spin slow a forward pass 30 times on a busy machine; the allocator settings gain another
 # 1.15 to 1.4 times and must be there before the process starts.

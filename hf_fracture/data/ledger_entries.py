@@ -62,15 +62,16 @@ def render_detail_hash(film: Film) -> str:
     thumbnail = np.frombuffer(film.thumbnail, dtype=np.uint8).reshape(1, THUMBNAIL_PX, THUMBNAIL_PX)
     if thumbnail.std() < _MIN_DEVIATION:
         return "0" * 64
-    return hash_detail(thumbnail)[0, 0].tobytes().hex()
+    digits: str = hash_detail(thumbnail)[0, 0].tobytes().hex()
+    return digits
 
 
 def name_relations(rows: Sequence[RawRow], films: Sequence[Film], grouping: Grouping) -> list[str]:
     """Say of each film how it is tied to its group; the first path of a group is what the others are tied to."""
     found: dict[int, set[str]] = defaultdict(set)
     for link in grouping.links:
-        for film in (link.first, link.second):
-            found[film].add(link.relation)
+        for linked in (link.first, link.second):
+            found[linked].add(link.relation)
     first: dict[str, int] = {}
     first_of_content: dict[str, int] = {}
     for index in sorted(range(len(rows)), key=lambda index: rows[index].source_path):

@@ -86,7 +86,8 @@ def _render_summary(account: Account, *, private: bool) -> str:
     if files["unlabelled"]:
         facts.append((f"{files['unlabelled']:,}", "without a label"))
     items = "".join(f"<li><b>{value}</b>{label}</li>" for value, label in facts)
-    warning = '<p class="private">This page holds thumbnails of the films. It is for your own machine; publish audit.html.</p>'
+    words = "This page holds thumbnails of the films. It is for your own machine; publish audit.html."
+    warning = f'<p class="private">{words}</p>'
     read_as = f'<p class="note">Read as {escape(account["read_as"])}.</p>'
     return f'{warning if private else ""}<ul class="facts">{items}</ul>{read_as}'
 
@@ -120,9 +121,18 @@ def _render_copies(account: Account, films: Films | None) -> str:
             f"{families['recall']:.1%} of these files end up with their family.</p>"
         )
     sizes = {int(size): count for size, count in copies["groups_by_size"].items()}
-    bins = ((1, 1), (2, 2), (3, 4), (5, 9), (10, 49), (50, max(50, *sizes)))
-    counts = [(low, high, sum(count for size, count in sizes.items() if low <= size <= high)) for low, high in bins]
-    bars = [(f"{low}" if low == high else f"{low} to {high}", count, f"{count:,}") for low, high, count in counts]
+    bins = (
+        ("1", 1, 1),
+        ("2", 2, 2),
+        ("3 to 4", 3, 4),
+        ("5 to 9", 5, 9),
+        ("10 to 49", 10, 49),
+        ("50 or more", 50, max(50, *sizes)),
+    )
+    bars = []
+    for name, low, high in bins:
+        count = sum(number for size, number in sizes.items() if low <= size <= high)
+        bars.append((name, count, f"{count:,}"))
     parts += ["<h3>Groups by number of files</h3>", _render_bars(bars)]
     if films is not None:
         parts += _render_groups(account, films)
@@ -136,7 +146,7 @@ def _render_groups(account: Account, films: Films) -> list[str]:
     for link in links[: 2 * _MAX_PICTURES]:
         parts.append(f'<p class="note">agreement {link["agreement"]:.3f}</p>')
         parts.append(_render_pictures([link["first"], link["second"]], films))
-    return parts
+    return parts if links else []
 
 
 def _render_conflicts(account: Account, films: Films | None) -> str:
@@ -192,8 +202,8 @@ def _render_shortcuts(account: Account) -> str:
         return ""
     text = (
         "<p>How well a small forest tells the labels apart that sees no bone: AUROC of predictions on films it was not "
-        f"grown on, one film per group ({report['num_films']:,} films, {report['num_fractured']:,} fractured), with 95 % "
-        "intervals. 0.5 is guessing; what is above 0.6 a network can learn instead of fractures.</p>"
+        f"grown on, one film per group ({report['num_films']:,} films, {report['num_fractured']:,} fractured), with "
+        "95 % intervals. 0.5 is guessing; what is above 0.6 a network can learn instead of fractures.</p>"
     )
     if report["too_few"]:
         return f"<h2>Shortcuts</h2>{text}<p>Too few films of one class to measure.</p>"

@@ -72,7 +72,7 @@ def _match_looks(films: Sequence[Film], entries: Sequence[LedgerEntry]) -> list[
     known = [entry for entry in entries if entry.detail_hash.strip("0")]
     table = np.array([int(entry.perceptual_hash, 16) for entry in known], dtype=np.uint64)
     table_details = np.frombuffer(bytes.fromhex("".join(entry.detail_hash for entry in known)), dtype=np.uint8)
-    table_details = table_details.reshape(len(known), -1)
+    table_details = table_details.reshape(len(known), details.shape[2])
     best: dict[int, tuple[int, int]] = {}
     for orientation in range(NUM_ORIENTATIONS):
         for pairs, _ in join_hashes(hashes[:, orientation], table):

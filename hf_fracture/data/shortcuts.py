@@ -20,7 +20,7 @@ from hf_fracture.errors import MissingPackageError
 NOTABLE_AUROC: Final = 0.6
 MIN_PER_CLASS: Final = 20
 _NUM_FOLDS: Final = 5
-_NUM_TREES: Final = 100
+_NUM_TREES: Final = 60
 _NUM_RESAMPLES: Final = 500
 
 Matrix = NDArray[np.float64]

@@ -80,7 +80,11 @@ class ServedPage:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._wait()
+        try:
+            self._wait()
+        except AssertionError:
+            self.process.kill()
+            raise
 
     @property
     def log(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hf_fracture.cli.main import main
+from hf_fracture.errors import NoTemperatureError
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,10 @@ def prepared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def backbone_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
     from transformers import ResNetConfig, ResNetForImageClassification
 
+    torch.manual_seed(0)
     config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic")
     folder = tmp_path_factory.mktemp("backbones") / "tiny"
     ResNetForImageClassification(config).save_pretrained(folder)
@@ -65,7 +68,6 @@ def test_run_leaves_a_calibrated_model_its_log_and_its_curves(
     out, err = capsys.readouterr()
     assert out.startswith("validation AUROC 0.")
     assert "Next: hf-fracture evaluate" in err
-    assert "Warning: No temperature" in err, "one epoch on 16 phantoms teaches nothing, and the run says so"
     model_dir = tmp_path / "run" / "model"
     assert {path.suffix for path in model_dir.iterdir()} <= {".json", ".safetensors"}
     config = json.loads((model_dir / "config.json").read_text())
@@ -79,6 +81,19 @@ def test_run_leaves_a_calibrated_model_its_log_and_its_curves(
     assert main(["evaluate", str(model_dir), str(prepared_dir), "--out", str(tmp_path / "e"), "--resamples", "50"]) == 0
     assert train(tmp_path / "run") == 2, "a finished run is not overwritten"
     assert "finished run" in capsys.readouterr().err
+
+
+def test_network_that_no_temperature_calibrates_keeps_its_run_and_says_so(
+    train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> float:
+        raise NoTemperatureError("No temperature calibrates these films.")
+
+    monkeypatch.setattr("hf_fracture.evaluation.calibration.fit_temperature", fail)
+    assert train(tmp_path / "run") == 0
+    assert "Warning: No temperature calibrates these films." in capsys.readouterr().err
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["fracture"]["temperature"] == 1.0
 
 
 def test_flags_win_over_the_configuration_file(

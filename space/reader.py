@@ -47,7 +47,7 @@ class FilmReader:
         except FileNotFoundError:  # deleted since it was uploaded
             return panels.render_expired(), panels.render_viewer(None), ""
         classifier = self.classifiers[model]
-        examination = next(classifier.examine_many([data], method=method))
+        examination = next(classifier.examine_many([data], method=method, captum=True))
         worth = ""
         if examination.attribution is not None:
             worth = panels.render_map_worth(method, examination.attribution, classifier.attribution_scores)

@@ -61,7 +61,7 @@ def render_card(model_dir: Path) -> str:
         ("Told without a look at the bone", _render_measured(evaluation, results.render_shortcuts)),
         ("Worse copies of the films", _render_measured(evaluation, results.render_robustness)),
         ("Heatmaps", results.render_attribution(_read_measurement(model_dir, "attribution.json"))),
-        ("Input gate", _render_leaves(_read_measurement(model_dir, "gate.json"))),
+        ("Input gate", _render_gate(_read_measurement(model_dir, "gate.json"))),
         ("Exports", _render_leaves(_read_measurement(model_dir, "export.json"))),
         ("Training", _render_training(run)),
         ("Intended use and limits", _render_limits(record)),
@@ -217,6 +217,17 @@ def _render_measured(evaluation: Mapping[str, Any] | None, *renderers: Callable[
             f"Expected {EVALUATION_NAME} to follow schema {SCHEMA_VERSION}, but {error!r}. Run hf-fracture evaluate "
             "again."
         ) from error
+
+
+def _render_gate(gate: Mapping[str, Any] | None) -> str:
+    """Render whom the gate refused, with what keeps the figures from being held out."""
+    caveat = (
+        "The limits of its cheap image tests, and the tolerance on its features, were set by looking at all films of "
+        "FracAtlas, those of the test split among them. So refusals of FracAtlas films are no held-out figures, and say "
+        "little about films of other clinics."
+    )
+    table = _render_leaves(gate)
+    return table if gate is None else f"{caveat}\n\n{table}"
 
 
 def _render_leaves(content: Mapping[str, Any] | None) -> str:

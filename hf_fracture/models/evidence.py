@@ -1,9 +1,9 @@
 """A classifier whose decision is a sum of evidence over positions, trained with the fracture's own place.
 
 Per position x the head gives an evidence e(x), a logit that x shows a fracture. The film's logit is
-bias + mean over x of phi(e(x)), where phi is a convex, rising, piecewise linear function with learned slopes (at the
-start a softplus, so that the sum is the noisy-or of the positions). Weak evidence counts for nothing, so the average
-reads the map almost as its maximum would, and one bright position decides.
+bias + mean over x of phi(e(x)), where phi is a convex, rising, piecewise linear function with learned slopes. It starts
+near a steep softplus, in the spirit of a noisy-or of the positions (whose phi is the softplus itself): weak evidence
+counts for nothing, and one bright position can decide.
 
 `fold_evidence` writes all of it into a plain `ResNetForImageClassification` with one more layer in its last stage:
 each of the first channels of that layer computes relu(e(x) - knot), and global average pooling with the standard

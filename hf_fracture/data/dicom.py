@@ -200,7 +200,7 @@ def _render(header: FileDataset, modality: str | None) -> tuple[Image.Image, boo
         pixels = apply_color_lut(pixels, header)
     if pixels.ndim == 3:
         colour = (pixels >> 8 * (pixels.dtype.itemsize - 1)).astype(np.uint8)
-        return convert_to_grey(Image.fromarray(colour, "RGB"))
+        return convert_to_grey(Image.fromarray(colour))
     stored = _drop_overlay_bits(pixels, header)
     padded = _find_padding(stored, header)
     values = apply_modality_lut(stored, header)

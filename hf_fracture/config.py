@@ -64,6 +64,8 @@ class FractureRecord:
         views: Views in the training data.
         enhancement: Name of the enhancement applied before the network, or None.
         pipeline_safe: True if `transformers.pipeline` on this folder gives the same probabilities.
+        label_kind: What the classes are. A model of fracture types has no operating point, and limits of 0 and 1: it
+            never decides whether there is a fracture.
     """
 
     operating_points: dict[str, OperatingPoint]
@@ -75,6 +77,7 @@ class FractureRecord:
     views: list[str] = field(default_factory=list)
     enhancement: str | None = None
     pipeline_safe: bool = True
+    label_kind: Literal["fracture", "fracture_type"] = "fracture"
 
     def __post_init__(self) -> None:
         """Refuse a temperature that is not positive."""
@@ -111,6 +114,13 @@ class RecipeConfig:
     """
 
     backbone: str = field(metadata={"help": "Row of hf-fracture backbones, a folder, or a Hub id with weights."})
+    target: Literal["fracture", "fracture_type"] = field(
+        default="fracture",
+        metadata={
+            "help": "What is told apart: films with and without fracture, or the types of fractures (column "
+            "fracture_type; films without a type are refused)."
+        },
+    )
     image_size: int = field(default=384, metadata={"help": "Side of the letterboxed input, in pixels."})
     evidence_weight: float = field(
         default=0.5,
@@ -152,6 +162,11 @@ class RecipeConfig:
 
     def __post_init__(self) -> None:
         """Refuse values out of range, each with its remedy."""
+        if self.target == "fracture_type" and self.evidence_weight > 0:
+            raise UsageError(
+                "Evidence supervision tells fractured from intact positions, not types, got --evidence_weight "
+                f"{self.evidence_weight:g}. Pass --evidence_weight 0 with --target fracture_type."
+            )
         _check_range("image_size", self.image_size, 32, 2048)
         _check_range("evidence_weight", self.evidence_weight, 0, 100)
         _check_range("mask_dilation_fraction", self.mask_dilation_fraction, 0, 0.2)

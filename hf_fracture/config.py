@@ -3,10 +3,16 @@
 May depend on `errors` and `labels` only.
 """
 
+import difflib
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final, Literal
 
-from hf_fracture.errors import ModelFolderError, UsageError
+from hf_fracture.errors import MissingInputError, ModelFolderError, UsageError
+
+ENHANCEMENTS: Final = ("inpaint_markers", "noise_floor", "equalize", "clahe", "canny")
+RECIPES_DIR: Final = Path(__file__).resolve().parent / "recipes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +61,9 @@ class FractureRecord:
 
     Attributes:
         operating_points: `screening`, `balanced` and `rule_in`, chosen on validation.
-        temperature: Positive number by which the logits were divided; already folded into the head. Multiply the
-            head by it to get the uncalibrated network back.
+        temperature: Positive number by which the shifted logit difference was divided; already folded into the head.
+        shift: Added to the logit difference before the division; folded in too. The uncalibrated difference is
+            `temperature * difference - shift`.
         triage: Limits of the three-way rule.
         trained_on: Dataset names.
         modality: `XR`, `CT` or `MR`.
@@ -66,6 +73,8 @@ class FractureRecord:
         pipeline_safe: True if `transformers.pipeline` on this folder gives the same probabilities.
         label_kind: What the classes are. A model of fracture types has no operating point, and limits of 0 and 1: it
             never decides whether there is a fracture.
+        triage_guarantee: What the limits promise about films of the same kind, as `TriageGuarantee.to_dict` of
+            `evaluation.guarantees` writes it; None where it was not computed.
     """
 
     operating_points: dict[str, OperatingPoint]
@@ -78,11 +87,15 @@ class FractureRecord:
     enhancement: str | None = None
     pipeline_safe: bool = True
     label_kind: Literal["fracture", "fracture_type"] = "fracture"
+    shift: float = 0.0
+    triage_guarantee: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a temperature that is not positive."""
-        if not self.temperature > 0:
-            raise ModelFolderError(f"temperature must be positive, got {self.temperature!r}. Fit it again.")
+        """Refuse a temperature that is not positive and finite, and a shift that is not finite."""
+        if not (self.temperature > 0 and isfinite(self.temperature)):
+            raise ModelFolderError(f"temperature must be positive and finite, got {self.temperature!r}. Fit it again.")
+        if not isfinite(self.shift):
+            raise ModelFolderError(f"shift must be finite, got {self.shift!r}. Fit it again.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a plain dictionary for `config.json`."""
@@ -114,6 +127,43 @@ class RecipeConfig:
     """
 
     backbone: str = field(metadata={"help": "Row of hf-fracture backbones, a folder, or a Hub id with weights."})
+    backbone_revision: str | None = field(
+        default=None,
+        metadata={"help": "Commit of the backbone's Hub repository. None takes the table's pin, else the newest."},
+    )
+    pretrained: bool = field(
+        default=True,
+        metadata={"help": "False starts the backbone from random weights."},
+    )
+    num_stages: int | None = field(
+        default=None,
+        metadata={
+            "help": "Keep only so many stages of a ResNet or ConvNeXt. Three leave a map twice as fine at a quarter of "
+            "the weights; small fractures need the finer map."
+        },
+    )
+    enhancement: str = field(
+        default="none",
+        metadata={
+            "help": "What the network's own graph does to a film first, joined by '+' in this order: inpaint_markers, "
+            "noise_floor, equalize or clahe, canny (edges as a fourth channel). Films come to the network "
+            "unchanged, so every way of running the model sees the same. Needs evidence_weight 0."
+        },
+    )
+    head_units: int = field(
+        default=0,
+        metadata={
+            "help": "Units of a dense layer before the outputs, as the wrist project has on its frozen backbones; 0 is "
+            "the plain linear head. Needs evidence_weight 0."
+        },
+    )
+    head_dropout: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the head's inputs dropped in training, in [0, 1) (Srivastava et al. 2014). Needs "
+            "evidence_weight 0."
+        },
+    )
     target: Literal["fracture", "fracture_type"] = field(
         default="fracture",
         metadata={
@@ -139,6 +189,20 @@ class RecipeConfig:
             "out of the head after training, so that probabilities refer to the data's own prevalence."
         },
     )
+    sampling: Literal["shuffled", "balanced"] = field(
+        default="shuffled",
+        metadata={
+            "help": "balanced draws films with replacement so that classes come up alike; an alternative to "
+            "class_weights. The shift that this gives the logit is taken out of the head after training."
+        },
+    )
+    focal_gamma: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weigh each film by (1 - probability of its label) to this power, so that easy films count less "
+            "(Lin et al. 2017, who use 2). 0 is cross-entropy."
+        },
+    )
     label_smoothing: float = field(default=0.0, metadata={"help": "Share of certainty taken off labels, in [0, 0.5)."})
     rotation_degrees: float = field(default=20.0, metadata={"help": "Largest rotation in training, either way."})
     scale_fraction: float = field(default=0.2, metadata={"help": "Largest change of scale in training, in [0, 1)."})
@@ -155,6 +219,41 @@ class RecipeConfig:
     contrast_fraction: float = field(default=0.2, metadata={"help": "Largest change of contrast, in [0, 1)."})
     noise_fraction: float = field(
         default=0.02, metadata={"help": "Largest standard deviation of added noise, as a fraction of white."}
+    )
+    erasing_probability: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of training films of which a random rectangle is blanked (Zhong et al. 2020), so that no "
+            "single mark decides. May hide the fracture itself, hence off."
+        },
+    )
+    mixup_alpha: float = field(
+        default=0.0,
+        metadata={
+            "help": "Blend pairs of films with a weight from Beta(alpha, alpha) (Zhang et al. 2018). 0 is off: a "
+            "blended fracture is a fainter one."
+        },
+    )
+    freeze_epochs: int = field(
+        default=0,
+        metadata={
+            "help": "Train the head alone for so many epochs, so that its random start does not disturb pretrained "
+            "features, then everything; -1 freezes the backbone for the whole run (a linear probe)."
+        },
+    )
+    layer_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Learning rate of each stage as a multiple of the next one's, in (0, 1] (Clark et al. 2020): early "
+            "features change least. 1 is one rate for all."
+        },
+    )
+    ema_decay: float = field(
+        default=0.0,
+        metadata={
+            "help": "Measure and keep a running mean of the weights, of which each step keeps this share (Polyak and "
+            "Juditsky 1992). 0 is off; 0.99 suits runs of some hundred steps."
+        },
     )
     early_stopping_epochs: int = field(
         default=4, metadata={"help": "Stop after so many epochs without a better validation AUROC. 0 never stops."}
@@ -178,6 +277,79 @@ class RecipeConfig:
         _check_range("contrast_fraction", self.contrast_fraction, 0, 0.9)
         _check_range("noise_fraction", self.noise_fraction, 0, 0.5)
         _check_range("early_stopping_epochs", self.early_stopping_epochs, 0, 10_000)
+        _check_range("num_stages", 4 if self.num_stages is None else self.num_stages, 1, 4)
+        _check_range("head_units", self.head_units, 0, 8192)
+        _check_range("head_dropout", self.head_dropout, 0, 0.99)
+        _check_range("focal_gamma", self.focal_gamma, 0, 10)
+        _check_range("erasing_probability", self.erasing_probability, 0, 1)
+        _check_range("mixup_alpha", self.mixup_alpha, 0, 10)
+        _check_range("freeze_epochs", self.freeze_epochs, -1, 10_000)
+        _check_range("layer_decay", self.layer_decay, 0.01, 1)
+        _check_range("ema_decay", self.ema_decay, 0, 0.9999)
+        split_enhancement(self.enhancement)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Refuse fields that cannot hold together."""
+        if self.sampling == "balanced" and self.class_weights == "balanced":
+            raise UsageError(
+                "sampling and class_weights are both 'balanced', which would correct for rare fractures twice. Pass "
+                "--class_weights none, or --sampling shuffled."
+            )
+        own_graph = self.enhancement != "none" or self.head_units > 0 or self.head_dropout > 0
+        if own_graph and self.evidence_weight > 0:
+            raise UsageError(
+                "enhancement, head_units and head_dropout need a head of their own, got evidence_weight "
+                f"{self.evidence_weight!r}, whose head is folded into a plain ResNet. Pass --evidence_weight 0."
+            )
+
+
+def split_enhancement(enhancement: str) -> tuple[str, ...]:
+    """Return the steps of an enhancement; empty for "none".
+
+    Raises:
+        UsageError: If a step is unknown, out of order, or excludes another.
+
+    >>> split_enhancement("noise_floor+equalize")
+    ('noise_floor', 'equalize')
+    """
+    if enhancement == "none":
+        return ()
+    steps = tuple(enhancement.split("+"))
+    known = [step for step in ENHANCEMENTS if step in steps]
+    if list(steps) != known or {"equalize", "clahe"} <= set(steps):
+        near = [difflib.get_close_matches(step, ENHANCEMENTS, n=1) for step in steps if step not in ENHANCEMENTS]
+        hint = f" Did you mean {near[0][0]}?" if near and near[0] else ""
+        raise UsageError(
+            f"enhancement must be none, or of {', '.join(ENHANCEMENTS)} in this order and joined by '+', equalize or "
+            f"clahe but not both, got '{enhancement}'.{hint}"
+        )
+    return steps
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES_DIR.glob("*.yaml"))
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Return the file behind the name of a recipe of the package, or behind a path.
+
+    Args:
+        name: One of `list_recipes()`, or a YAML file.
+
+    Raises:
+        MissingInputError: If it is neither; the nearest names are suggested.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    recipes = list_recipes()
+    if str(name) in recipes:
+        return RECIPES_DIR / f"{name}.yaml"
+    near = difflib.get_close_matches(str(name), recipes, n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise MissingInputError(f"Expected a recipe ({', '.join(recipes)}) or a YAML file, found no '{name}'.{hint}")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

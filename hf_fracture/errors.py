@@ -76,3 +76,7 @@ class DownloadError(FractureError, ConnectionError):
     def __str__(self) -> str:
         """Return the message alone; `ConnectionError` would wrap it."""
         return " ".join(str(argument) for argument in self.args)
+
+
+class PublishError(FractureError, RuntimeError):
+    """Something is not fit to be published, or the Hub did not take it."""

@@ -1,4 +1,4 @@
-"""Do the probabilities mean what they say: temperature, calibration error, slope and intercept.
+"""Do the probabilities mean what they say: temperature and shift, calibration error, slope and intercept.
 
 May depend on `inputs`, `metrics` and `bootstrap`.
 """
@@ -91,6 +91,47 @@ def fit_temperature(logit_difference: ArrayLike, y_true: ArrayLike) -> float:
     while slope(upper) <= 0:
         upper *= 2
     return 1.0 / float(brentq(slope, 0.0, upper, xtol=1e-12, rtol=1e-12))
+
+
+def fit_temperature_and_shift(y_true: ArrayLike, logit_difference: ArrayLike) -> tuple[float, float]:
+    """Find the calibration (difference + shift) / temperature that minimises the log loss on validation films.
+
+    A temperature alone cannot move the point where the answer is one half; a network whose lowest answer is too high
+    needs the shift. Labels are smoothed by one film of each class, so that few films, or films that the network
+    separates, give finite and modest answers; with many films the smoothing vanishes. Rankings stay as they are.
+
+    Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999; the numbers of scikit-learn's
+    `CalibratedClassifierCV(method="sigmoid")`.
+
+    Args:
+        y_true: (N,) of {0, 1}, both present.
+        logit_difference: (N,) logit of fractured minus logit of not fractured, before any calibration.
+
+    Returns:
+        A positive temperature and a shift, both finite, in the units of the logits; `models.evidence.adjust_head` folds
+        them into a head.
+
+    Raises:
+        EvaluationError: If a value leaves its range or one class is missing.
+        NoTemperatureError: If the network scores the fractured films no higher than the others, so that no calibration
+            that keeps its ranking helps.
+
+    >>> temperature, shift = fit_temperature_and_shift([0, 0, 1, 1], [1.0, 1.0, 3.0, 3.0])
+    >>> round(temperature, 4), round(shift, 4)  # Platt's targets 1/4 and 3/4 at 1 and 3
+    (0.9102, -2.0)
+    """
+    difference, true = _check_pairs(logit_difference, y_true)
+    gap = float(difference[true == 1].mean() - difference[true == 0].mean())
+    if not gap > 0:
+        raise NoTemperatureError(
+            f"No calibration helps these films: the network scores the {int(true.sum())} fractured films {-gap:.3g} "
+            f"logits lower on average than the {int((1 - true).sum())} others. Train it longer."
+        )
+    centre, spread = float(difference.mean()), float(difference.std())
+    standardised = (difference - centre) / spread  # so that the fit does not depend on the scale of the logits
+    design = np.stack([np.ones_like(standardised), standardised], axis=1)
+    offset, slope = _fit_logistic(design, _smooth_labels(true), offset=np.zeros_like(standardised)).tolist()
+    return spread / slope, offset * spread / slope - centre
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,13 +280,13 @@ def _smooth_labels(true: Labels) -> Floats:
     return np.where(true == 1, (num_fractured + 1) / (num_fractured + 2), 1 / (num_intact + 2))
 
 
-def _fit_logistic(design: Floats, true: Labels, *, offset: Floats) -> Floats:
+def _fit_logistic(design: Floats, targets: Floats | Labels, *, offset: Floats) -> Floats:
     from scipy.optimize import minimize
 
     def loss(coefficients: Floats) -> tuple[float, Floats]:
         scores = design @ coefficients + offset
-        mean_loss = float(np.mean(np.logaddexp(0.0, scores) - true * scores))
-        return mean_loss, design.T @ (probability_of(scores) - true) / len(true)
+        mean_loss = float(np.mean(np.logaddexp(0.0, scores) - targets * scores))
+        return mean_loss, design.T @ (probability_of(scores) - targets) / len(targets)
 
     start = np.zeros(design.shape[1])
     return np.asarray(minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-9}).x, dtype=np.float64)

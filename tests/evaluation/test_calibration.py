@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
-from sklearn.calibration import calibration_curve
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
-from hf_fracture.errors import EvaluationError
+from hf_fracture.errors import EvaluationError, NoTemperatureError
 from hf_fracture.evaluation.bootstrap import bootstrap
 from hf_fracture.evaluation.calibration import (
     calibration_bins,
@@ -11,6 +13,7 @@ from hf_fracture.evaluation.calibration import (
     calibration_slope,
     expected_calibration_error,
     fit_temperature,
+    fit_temperature_and_shift,
     probability_of,
 )
 from hf_fracture.evaluation.inputs import Floats, Labels
@@ -80,6 +83,90 @@ def test_a_temperature_that_is_not_positive_is_refused(temperature: float) -> No
 def test_logit_differences_that_are_not_numbers_are_refused(difference: list[float]) -> None:
     with pytest.raises(EvaluationError, match="logit_difference"):
         fit_temperature(difference, [0, 1])
+
+
+class ScoreAsDecision(ClassifierMixin, BaseEstimator):
+    """A fitted classifier whose decision is its one input, for scikit-learn's calibration."""
+
+    def fit(self, scores: Floats, y_true: Labels) -> "ScoreAsDecision":
+        self.classes_ = np.unique(y_true)
+        return self
+
+    def decision_function(self, scores: Floats) -> Floats:
+        return np.asarray(scores[:, 0])
+
+    def predict(self, scores: Floats) -> Labels:
+        return (scores[:, 0] > 0).astype(np.int64)
+
+
+def test_shift_and_temperature_by_hand() -> None:
+    # Two magnitudes are met exactly: Platt's targets 1/4 at 1 and 3/4 at 3 are (d - 2) * ln 3.
+    assert fit_temperature_and_shift([0, 0, 1, 1], [1, 1, 3, 3]) == pytest.approx((1 / np.log(3), -2))
+
+
+def test_shift_and_temperature_equal_scikit_learn() -> None:
+    difference, y_true = draw_calibrated(1, 300)
+    scores = 3 * difference[:, None] + 2
+    fitted = ScoreAsDecision().fit(scores, y_true)
+    reference = CalibratedClassifierCV(FrozenEstimator(fitted), method="sigmoid", ensemble=False).fit(scores, y_true)
+    temperature, shift = fit_temperature_and_shift(y_true, scores[:, 0])
+    ours = probability_of(scores[:, 0] + shift, temperature=temperature)
+    assert ours == pytest.approx(reference.predict_proba(scores)[:, 1], abs=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.3, 2.0), (4.0, -7.0)])
+def test_shift_and_temperature_undo_a_known_distortion(scale: float, offset: float) -> None:
+    difference, y_true = draw_calibrated(0, 60_000)
+    temperature, shift = fit_temperature_and_shift(y_true, scale * difference + offset)
+    assert temperature == pytest.approx(scale, rel=0.03)
+    assert shift == pytest.approx(-offset, abs=0.05 * scale)
+
+
+def test_shift_lowers_a_floor_that_no_temperature_can_lower() -> None:
+    rng = np.random.default_rng(0)
+    y_true = (rng.random(4000) < 0.2).astype(int)
+    floor = np.maximum(rng.normal(size=4000) + 4 * y_true - 2, 0) - 1.5  # most films without fracture lie at -1.5
+    temperature, shift = fit_temperature_and_shift(y_true, floor)
+    errors = [
+        expected_calibration_error(y_true, probability)
+        for probability in (
+            probability_of(floor, temperature=fit_temperature(floor, y_true)),
+            probability_of(floor + shift, temperature=temperature),
+        )
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_shift_and_temperature_do_not_depend_on_order_or_units() -> None:
+    difference, y_true = draw_calibrated(3, 80)
+    order = np.random.default_rng(0).permutation(80)
+    temperature, shift = fit_temperature_and_shift(y_true, difference)
+    assert fit_temperature_and_shift(y_true[order], difference[order]) == pytest.approx((temperature, shift))
+    assert fit_temperature_and_shift(y_true, 1e-4 * difference) == pytest.approx((1e-4 * temperature, 1e-4 * shift))
+
+
+@pytest.mark.parametrize("num", [2, 4, 10])
+def test_few_separated_films_get_modest_probabilities(num: int) -> None:
+    y_true, difference = [0, 1] * (num // 2), [-50.0, 50.0] * (num // 2)
+    temperature, shift = fit_temperature_and_shift(y_true, difference)
+    highest = probability_of(np.array(difference) + shift, temperature=temperature).max()
+    assert highest == pytest.approx((num / 2 + 1) / (num / 2 + 2))  # one film of each class is added
+
+
+@pytest.mark.parametrize(
+    ("y_true", "difference"), [([1, 0, 0], [-2.0, 2.0, 1.0]), ([0, 1], [0.0, 0.0]), ([0, 0, 1], [1.0, 3.0, 2.0])]
+)
+def test_a_network_that_ranks_wrongly_gets_no_shift(y_true: list[int], difference: list[float]) -> None:
+    with pytest.raises(NoTemperatureError, match="No calibration helps"):
+        fit_temperature_and_shift(y_true, difference)
+
+
+@pytest.mark.parametrize(
+    ("y_true", "difference"), [([0, 1], [np.nan, 1.0]), ([1, 1], [0.0, 1.0]), ([], []), ([0, 1], [0.0])]
+)
+def test_what_is_no_validation_set_gets_no_shift(y_true: list[int], difference: list[float]) -> None:
+    with pytest.raises(EvaluationError):
+        fit_temperature_and_shift(y_true, difference)
 
 
 def test_ece_by_hand() -> None:

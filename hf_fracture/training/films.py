@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from hf_fracture.config import RecipeConfig
 from hf_fracture.data.augmentation import augment_films
 from hf_fracture.data.transforms import Letterbox, Preprocessing, letterbox_image
 from hf_fracture.labels import FRACTURED
+from hf_fracture.models.evidence import evidence_targets
 
 
 class FilmDataset(Dataset[dict[str, Any]]):
@@ -137,7 +137,7 @@ def mean_fracture_cells(dataset: FilmDataset, *, cells: int) -> float:
     counts = []
     for index in np.flatnonzero(dataset.labels == FRACTURED):
         mask = torch.from_numpy(dataset[int(index)]["mask"].copy()).float().unsqueeze(0)  # (1, S, S)
-        covered = int((functional.adaptive_max_pool2d(mask, cells) > 127).sum())
-        if covered:
+        covered = float(evidence_targets(mask.unsqueeze(0) / 255, (cells, cells)).sum())
+        if covered > 0:
             counts.append(covered)
     return max(1.0, float(np.mean(counts))) if counts else 1.0

@@ -5,7 +5,14 @@ import torch
 from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
 from hf_fracture.errors import ModelFolderError
-from hf_fracture.models.evidence import KNOTS, EvidenceClassifier, adjust_head, evidence_losses, fold_evidence
+from hf_fracture.models.evidence import (
+    KNOTS,
+    EvidenceClassifier,
+    adjust_head,
+    evidence_losses,
+    evidence_targets,
+    fold_evidence,
+)
 
 
 def trained_looking(layer_type: str) -> EvidenceClassifier:
@@ -75,6 +82,37 @@ def test_evidence_losses_match_the_hand_computed_case() -> None:
     p = torch.sigmoid(torch.tensor(2.0)).item()
     by_hand = 2 * 0.25 * 0.6931472 - 2 * (1 - p) ** 2 * torch.log(torch.tensor(p)).item()
     assert evidence_losses(evidence, masks).item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_fracture_smaller_than_a_position_is_a_full_target_where_it_lies() -> None:
+    masks = torch.zeros(1, 1, 64, 64)
+    masks[0, 0, 18:21, 35:37] = 1.0
+    target = evidence_targets(masks, (4, 4))[0, 0]
+    expected = torch.zeros(4, 4)
+    expected[1, 2] = 1.0
+    torch.testing.assert_close(target, expected)
+
+
+def test_position_that_a_fracture_merely_touches_is_a_partial_target() -> None:
+    masks = torch.zeros(1, 1, 64, 64)
+    masks[0, 0, 16:32, 16:36] = 1.0  # all of one position, a quarter of its neighbour
+    target = evidence_targets(masks, (4, 4))[0, 0]
+    assert target[1, 1] == pytest.approx(1.0)
+    assert target[1, 2] == pytest.approx(0.25)
+    assert target.sum() == pytest.approx(1.25)
+
+
+def test_small_fracture_far_from_a_large_one_is_a_full_target_too() -> None:
+    masks = torch.zeros(1, 1, 128, 128)
+    masks[0, 0, :32, :32] = 1.0
+    masks[0, 0, 100:103, 100:103] = 1.0
+    target = evidence_targets(masks, (8, 8))[0, 0]
+    assert target[:2, :2].tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert target[6, 6] == pytest.approx(1.0)
+
+
+def test_film_without_fracture_has_no_target() -> None:
+    assert not evidence_targets(torch.zeros(2, 1, 64, 64), (4, 4)).any()
 
 
 def test_film_whose_place_nobody_marked_has_no_evidence_loss() -> None:

@@ -7,12 +7,15 @@ May depend on numpy and Pillow only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from hf_fracture.errors import UsageError
+
+Kernel = Literal["linear", "spline"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +66,16 @@ class Letterbox:
         sx, sy = self.scale
         return [box[0] / sx, box[1] / sy, box[2] / sx, box[3] / sy]
 
-    def map_to_film(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+    def map_to_film(self, values: NDArray[np.floating], *, kernel: Kernel = "linear") -> NDArray[np.float32]:
         """Resample a square map over the padded input at the film's own pixels.
 
-        Each film pixel's centre is taken to the map through the letterbox and read bilinearly; beyond the centres of
-        the outermost cells the nearest cell counts. Padding is left behind.
+        Each film pixel's centre is taken to the map through the letterbox and read there; beyond the centres of the
+        outermost cells the nearest cell counts. Padding is left behind.
 
         Args:
             values: (K, K) map that covers the whole padded input, of any K (a feature map or full resolution).
+            kernel: `linear` passes through the cells, so a peak always lies at the centre of one. `spline` (cubic
+                B-spline) weighs each cell with its neighbours, so the peak of a coarse map can lie between cells.
 
         Returns:
             (height, width) of the film.
@@ -80,11 +85,12 @@ class Letterbox:
         """
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
             raise ValueError(f"values must be a square (K, K) map, got shape {values.shape}. Pass one map at a time.")
-        cells = values.shape[0]
-        columns = _cell_positions(self.source_size[0], self.scaled_size[0] * cells / self.size_px, cells)
-        rows = _cell_positions(self.source_size[1], self.scaled_size[1] * cells / self.size_px, cells)
-        across = _interpolate(np.asarray(values, dtype=np.float64), columns, axis=1)
-        return _interpolate(across, rows, axis=0).astype(np.float32)
+        grid = values.shape[0]
+        (width, height), (scaled_width, scaled_height) = self.source_size, self.scaled_size
+        across = _weigh_cells(_cell_positions(width, scaled_width * grid / self.size_px, grid), grid, kernel)
+        down = _weigh_cells(_cell_positions(height, scaled_height * grid / self.size_px, grid), grid, kernel)
+        on_film: NDArray[np.float32] = down @ np.asarray(values, dtype=np.float32) @ across.T  # (height, width)
+        return on_film
 
 
 def fit_letterbox(width: int, height: int, size_px: int) -> Letterbox:
@@ -156,11 +162,21 @@ def _cell_positions(num_pixels: int, num_cells: float, grid: int) -> NDArray[np.
     return np.clip(centres, 0.0, grid - 1.0)
 
 
-def _interpolate(values: NDArray[np.float64], positions: NDArray[np.float64], *, axis: int) -> NDArray[np.float64]:
-    """Read `values` linearly at fractional `positions` along one axis."""
+def _weigh_cells(positions: NDArray[np.float64], grid: int, kernel: Kernel) -> NDArray[np.float32]:
+    """Return the (pixels, cells) matrix that reads an axis of `grid` cells at fractional `positions`."""
     lower = np.floor(positions).astype(np.intp)
-    upper = np.minimum(lower + 1, values.shape[axis] - 1)
-    weight = positions - lower
-    weight = weight[:, None] if axis == 0 else weight[None, :]
-    blended: NDArray[np.float64] = np.take(values, lower, axis) * (1 - weight) + np.take(values, upper, axis) * weight
-    return blended
+    share = positions - lower
+    if kernel == "linear":
+        taps = {0: 1 - share, 1: share}
+    else:
+        taps = {
+            -1: (1 - share) ** 3 / 6,
+            0: (3 * share**3 - 6 * share**2 + 4) / 6,
+            1: (-3 * share**3 + 3 * share**2 + 3 * share + 1) / 6,
+            2: share**3 / 6,
+        }
+    matrix = np.zeros((len(positions), grid), dtype=np.float32)
+    pixels = np.arange(len(positions))
+    for offset, weights in taps.items():
+        matrix[pixels, np.clip(lower + offset, 0, grid - 1)] += weights.astype(np.float32)
+    return matrix

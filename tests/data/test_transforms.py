@@ -91,3 +91,24 @@ def test_colour_is_refused_by_name() -> None:
 def test_map_that_is_not_square_is_refused() -> None:
     with pytest.raises(ValueError, match="square"):
         fit_letterbox(5, 5, 10).map_to_film(np.zeros((4, 5)))
+
+
+def test_spline_puts_the_peak_of_two_equal_cells_between_them() -> None:
+    letterbox = fit_letterbox(96, 96, 96)
+    values = np.zeros((6, 6))
+    values[2, 2:4] = 1.0  # cells of 16 px whose centres lie at columns 39.5 and 55.5
+    film_map = letterbox.map_to_film(values, kernel="spline")
+    assert np.unravel_index(film_map.argmax(), film_map.shape)[1] in (47, 48)
+    assert film_map.max() == pytest.approx(2 / 3 * 23 / 24, rel=1e-2), "centre of the row times midway of the columns"
+    assert film_map.sum() == pytest.approx(2 * 16 * 16, rel=1e-5), "away from the edges no evidence is lost"
+
+
+def test_spline_is_exact_for_linear_maps_away_from_the_edges() -> None:
+    letterbox = fit_letterbox(200, 150, 96)
+    values = np.arange(12)[None, :] * 2.0 + np.arange(12)[:, None] * 3.0
+    linear, spline = letterbox.map_to_film(values), letterbox.map_to_film(values, kernel="spline")
+    np.testing.assert_allclose(spline[30:-10, 30:-30], linear[30:-10, 30:-30], rtol=1e-5)
+
+
+def test_spline_of_a_constant_map_is_constant() -> None:
+    np.testing.assert_allclose(fit_letterbox(31, 170, 96).map_to_film(np.ones((6, 6)), kernel="spline"), 1, rtol=1e-6)

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, str]] = {
     "compare": "Measure two models on the same films",
     "explain-eval": "Score a model's heatmaps against marked fractures",
     "card": "Render the model card from a model folder's measurements",
+    "publish": "Publish a model, a dataset or a Space on the Hub, in one commit",
 }
 
 EXTRA_OF_PACKAGE: Final[dict[str, str]] = {

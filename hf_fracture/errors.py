@@ -80,3 +80,7 @@ class DownloadError(FractureError, ConnectionError):
 
 class PublishError(FractureError, RuntimeError):
     """Something is not fit to be published, or the Hub did not take it."""
+
+
+class ExplanationCancelled(FractureError, RuntimeError):
+    """Whoever asked for an explanation no longer wants it."""

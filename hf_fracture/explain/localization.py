@@ -62,6 +62,30 @@ def score_map(values: NDArray[np.floating], boxes: Sequence[Box]) -> Localizatio
     )
 
 
+def measure_overlap(values: NDArray[np.floating], boxes: Sequence[Box], *, threshold_fraction: float) -> float:
+    """Return how well the part of a map above a threshold covers the regions and nothing else.
+
+    Args:
+        values: (H, W) signed map in film coordinates.
+        boxes: [x, y, width, height] in film pixels, at least one.
+        threshold_fraction: Share of the map's peak, in (0, 1), above which a pixel is marked; choose it on other films.
+
+    Returns:
+        Intersection over union in [0, 1]; 0 for an empty map.
+
+    Raises:
+        UsageError: If the share leaves its range or no box is given.
+
+    >>> measure_overlap(np.array([[0.0, 4.0], [3.0, 1.0]]), [[1, 0, 1, 2]], threshold_fraction=0.5)
+    0.3333333333333333
+    """
+    if not 0.0 < threshold_fraction < 1.0:
+        raise UsageError(f"threshold_fraction must lie in (0, 1), got {threshold_fraction!r}. Write 0.5 for half.")
+    region = draw_regions(boxes, values.shape[1], values.shape[0])
+    marked = values >= threshold_fraction * values.max() if values.max() > 0 else np.zeros_like(region)
+    return float((marked & region).sum() / (marked | region).sum())
+
+
 def draw_regions(boxes: Sequence[Box], width: int, height: int) -> NDArray[np.bool_]:
     """Mark the pixels whose centre lies in a box, at least one pixel a box.
 

@@ -2,13 +2,17 @@
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from hf_fracture.errors import UsageError
+from hf_fracture.explain.candidate import BoxStyle, choose_box_style
+
+if TYPE_CHECKING:
+    from hf_fracture.explain.attribution import Attribution
 
 DEFAULT_OPACITY: Final = 0.6
 BAR_CAPTION: Final = "evidence for a fracture, 1 = strongest drawn"
@@ -99,9 +103,26 @@ def add_colour_bar(overlay: Image.Image, *, opacity: float = DEFAULT_OPACITY) ->
     return canvas
 
 
-def draw_candidate_box(
-    image: Image.Image, box: tuple[float, float, float, float], *, style: Literal["dotted", "solid"]
-) -> Image.Image:
+def draw_candidate(image: Image.Image, attribution: "Attribution", decision: str) -> Image.Image:
+    """Draw the region that an attribution points at, where its measurements support one and the decision calls for it.
+
+    Args:
+        image: The film or its overlay, of any scale; its top left corner is the film's.
+        attribution: Of this film; says whether there is a region (`Attribution.candidate`).
+        decision: Of the film's `Finding`: dotted for `uncertain`, solid for `fracture`, nothing for any other.
+
+    Returns:
+        RGB image of the same size.
+    """
+    style, box = choose_box_style(decision), attribution.candidate
+    if style is None or box is None:
+        return image.convert("RGB")
+    scale = image.width / attribution.values.shape[1]
+    x, y, width, height = (scale * side for side in box)
+    return draw_candidate_box(image, (x, y, width, height), style=style)
+
+
+def draw_candidate_box(image: Image.Image, box: tuple[float, float, float, float], *, style: BoxStyle) -> Image.Image:
     """Draw the outline of a candidate region: dotted at the screening point, solid at the rule-in point.
 
     Args:

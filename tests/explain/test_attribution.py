@@ -108,7 +108,7 @@ def test_hook_that_a_failing_method_leaves_behind_is_removed(
         model.classifier.register_forward_hook(lambda *_: None)
         raise RuntimeError("interrupted")
 
-    monkeypatch.setitem(attribution._METHOD_FUNCTIONS, "saliency", leave_hook)
+    monkeypatch.setitem(attribution.FUNCTIONS, "saliency", leave_hook)
     with pytest.raises(RuntimeError, match="interrupted"):
         attribute(model, pixel_values, letterbox, method="saliency")
     assert count_hooks(model) == 0
@@ -145,7 +145,7 @@ def test_explaining_the_other_label_turns_the_sign(
     method: Method, model: Any, pixel_values: NDArray[np.float32], letterbox: Letterbox
 ) -> None:
     fractured = attribute(model, pixel_values, letterbox, method=method)
-    other = attribute(model, pixel_values, letterbox, method=method, fractured_index=0)
+    other = attribute(model, pixel_values, letterbox, method=method, target=0)
     np.testing.assert_allclose(other.values, -fractured.values, atol=1e-6)
 
 
@@ -154,7 +154,7 @@ def test_integrated_gradients_sum_to_the_score_difference(model: Any, pixel_valu
 
     whole = fit_letterbox(SIZE_PX, SIZE_PX, SIZE_PX)  # nothing is cut or resampled, so the map keeps its sum
     attribution = attribute(model, pixel_values, whole, method="integrated_gradients")
-    score = build_score_function(model)
+    score = build_score_function(model, 1)
     inputs = torch.from_numpy(pixel_values)[None]
     with torch.no_grad():
         difference = float(score(inputs) - score(torch.zeros_like(inputs)))

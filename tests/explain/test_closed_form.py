@@ -7,7 +7,7 @@ import pytest
 
 from hf_fracture.data.transforms import fit_letterbox
 from hf_fracture.errors import UsageError
-from hf_fracture.explain.attribution import attribute
+from hf_fracture.explain.attribution import attribute, build_attribution
 from hf_fracture.explain.closed_form import PooledHead, closed_form_grad_cam, read_pooled_head
 
 
@@ -61,8 +61,9 @@ def test_closed_form_equals_captum(kind: str, fractured_index: int) -> None:
     head = read_pooled_head(model, fractured_index=fractured_index)
     assert head is not None
     letterbox = fit_letterbox(64, 64, 64)
-    closed = letterbox.map_to_film(closed_form_grad_cam(states[-1][0].numpy(), head))
-    captum = attribute(model, pixel_values, letterbox, fractured_index=fractured_index).values
+    input_map = closed_form_grad_cam(states[-1][0].numpy(), head)
+    closed = build_attribution(input_map, letterbox, method="grad_cam").values
+    captum = attribute(model, pixel_values, letterbox, target=fractured_index).values
     assert np.abs(captum).max() > 1e-3
     assert np.abs(closed - captum).max() <= 1e-5 * np.abs(captum).max()
 

@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from hf_fracture.data.prepare import load_fracture_dataset
     from hf_fracture.inference.classifier import FractureClassifier
     from hf_fracture.inference.finding import Finding
+    from hf_fracture.models.registration import register_models
 
-__all__ = ["Finding", "FractureClassifier", "__version__", "load_fracture_dataset"]
+__all__ = ["Finding", "FractureClassifier", "__version__", "load_fracture_dataset", "register_models"]
 
 _MODULES = {
     "Finding": "hf_fracture.inference.finding",
     "FractureClassifier": "hf_fracture.inference.classifier",
     "load_fracture_dataset": "hf_fracture.data.prepare",
+    "register_models": "hf_fracture.models.registration",
 }
 
 

@@ -4,11 +4,12 @@ Everything but `load_model` and `save_model_folder` works without torch. May dep
 `errors`.
 """
 
+import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hf_fracture.config import FractureRecord
 from hf_fracture.data.transforms import Preprocessing
@@ -116,8 +117,30 @@ def read_preprocessing(model_dir: Path) -> Preprocessing:
             f"centre crop), got size {size} and do_center_crop {config.get('do_center_crop')}. For another "
             "preprocessing use transformers.pipeline."
         )
-    mean, std = config["image_mean"], config["image_std"]
-    return Preprocessing(size_px=int(size["max_height"]), mean=tuple(mean), std=tuple(std))
+    mean, std = (_read_channels(config, name) for name in ("image_mean", "image_std"))
+    if min(std) <= 0:
+        raise ModelFolderError(f"Expected image_std of preprocessor_config.json to be positive, got {list(std)}.")
+    return Preprocessing(size_px=int(size["max_height"]), mean=mean, std=std)
+
+
+def _read_channels(config: dict[str, Any], name: str) -> tuple[float, float, float]:
+    values = config.get(name)
+    if not isinstance(values, list) or len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+        raise ModelFolderError(
+            f"Expected preprocessor_config.json to hold '{name}' with three numbers, got {values!r}. Restore the file."
+        )
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
+def hash_weights(model_dir: Path) -> str:
+    """Return the sha256 of `model.safetensors`, or of its shards one after the other."""
+    digest = hashlib.sha256()
+    for path in sorted(model_dir.glob("model*.safetensors")):
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def build_preprocessor_config(preprocessing: Preprocessing) -> dict[str, Any]:
@@ -154,6 +177,9 @@ def load_model(model_dir: Path, *, trust_remote_code: bool = False) -> "PreTrain
     from safetensors import SafetensorError
     from transformers import AutoModelForImageClassification
 
+    from hf_fracture.models.registration import register_models
+
+    register_models()
     if not (model_dir / WEIGHTS_NAME).is_file() and not (model_dir / f"{WEIGHTS_NAME}.index.json").is_file():
         raise ModelFolderError(f"Expected {WEIGHTS_NAME} in '{model_dir}', found none. Pickled weights are not loaded.")
     try:
@@ -171,15 +197,20 @@ def gradcam_layer(model: "PreTrainedModel") -> "nn.Module":
     """Return the module whose output is the last feature map (N, C, h, w).
 
     Raises:
-        ModelFolderError: If the architecture is not a ResNet or ConvNeXt of transformers.
+        ModelFolderError: If the architecture is none of the table of backbones.
     """
-    base = getattr(model, model.base_model_prefix, None)
-    encoder = getattr(base, "encoder", None)
-    stages = getattr(encoder, "stages", None)
+    network: PreTrainedModel = model.network if model.config.model_type == "enhanced_classifier" else model  # type: ignore[assignment]
+    name = getattr(network, "feature_map_name", None)
+    if network.config.model_type == "timm_wrapper":
+        name = f"timm_model.{network.timm_model.feature_info[-1]['module']}"  # type: ignore[index, union-attr]
+    if name is not None:
+        return network.get_submodule(cast(str, name))
+    base = getattr(network, network.base_model_prefix, None)
+    stages = getattr(getattr(base, "encoder", None), "stages", None)
     if stages is None:
         raise ModelFolderError(
-            f"Expected a model with encoder stages (ResNet, ConvNeXt), got {type(model).__name__}. Grad-CAM is not "
-            "available for it; choose occlusion or integrated_gradients."
+            f"Expected a network of the table of backbones, got {type(model).__name__}. Grad-CAM is not available for "
+            "it; choose occlusion or integrated_gradients."
         )
     last: nn.Module = stages[-1]
     return last

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from hf_fracture.config import RecipeConfig
-from hf_fracture.data.augmentation import augment_films
+from hf_fracture.data.augmentation import augment_films, draw_blend
 from hf_fracture.data.transforms import Letterbox, Preprocessing, letterbox_image
 from hf_fracture.labels import FRACTURED
 from hf_fracture.models.evidence import evidence_targets
@@ -85,7 +86,12 @@ def draw_mask(row: Mapping[str, Any], letterbox: Letterbox, *, dilation_px: int)
 
 
 def build_collator(
-    preprocessing: Preprocessing, recipe: RecipeConfig, *, is_training: Callable[[], bool], with_masks: bool
+    preprocessing: Preprocessing,
+    recipe: RecipeConfig,
+    *,
+    is_training: Callable[[], bool],
+    with_masks: bool,
+    num_classes: int = 2,
 ) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
     """Return the function that makes a batch of `FilmDataset` items.
 
@@ -94,6 +100,7 @@ def build_collator(
         recipe: Ranges of the augmentation.
         is_training: Asked for each batch; augmentation happens only where it says True.
         with_masks: Add `masks` and `mask_known` for the evidence loss.
+        num_classes: Classes C. With mixup, `labels` of a training batch are shares (N, C) of the classes.
     """
     mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
     std = torch.tensor(preprocessing.std).view(1, -1, 1, 1)
@@ -112,9 +119,23 @@ def build_collator(
         if with_masks:
             batch["masks"] = masks
             batch["mask_known"] = torch.tensor([item["mask_known"] for item in items])
+        if is_training() and recipe.mixup_alpha > 0:
+            _blend(batch, recipe.mixup_alpha, num_classes)
         return batch
 
     return collate
+
+
+def _blend(batch: dict[str, Tensor], alpha: float, num_classes: int) -> None:
+    """Blend each film with a partner and give it the shares of both labels.
+
+    The place of a fracture stays that of the film that weighs more.
+    """
+    partner, weight = draw_blend(len(batch["labels"]), alpha)
+    labels = functional.one_hot(batch["labels"], num_classes).float()
+    pixels, share = batch["pixel_values"], weight.view(-1, 1, 1, 1)
+    batch["pixel_values"] = share * pixels + (1 - share) * pixels[partner]
+    batch["labels"] = weight.view(-1, 1) * labels + (1 - weight.view(-1, 1)) * labels[partner]
 
 
 def _inside(scaled_size: tuple[int, int], size_px: int) -> Tensor:

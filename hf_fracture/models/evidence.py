@@ -283,19 +283,25 @@ def _fill_classifier(linear: nn.Linear, pooling: EvidencePooling) -> None:
 
 @torch.no_grad()
 def adjust_head(model: PreTrainedModel, *, temperature: float, shift: float = 0.0) -> None:
-    """Fold a calibration into a two-class linear head: difference of logits -> (difference + shift) / temperature.
+    """Fold a calibration into a linear head: difference of logits -> (difference + shift) / temperature.
 
     Args:
-        model: Classifier whose head is `classifier` or ends in a Linear layer of two outputs.
+        model: Classifier whose last Linear layer gives the logits.
         temperature: Positive divisor of the logits.
-        shift: Added to the logit difference before the division.
+        shift: Added to the difference of the two logits before the division; 0 for more than two classes.
 
     Raises:
-        ModelFolderError: If the head is not linear with two outputs.
+        ModelFolderError: If the last Linear layer does not give the logits, or a shift meets more than two classes.
     """
-    linear = [module for module in cast(nn.Module, model.classifier).modules() if isinstance(module, nn.Linear)]
-    if len(linear) != 1 or linear[0].out_features != 2:
-        raise ModelFolderError("Expected a head with one Linear layer of two outputs to fold the calibration into.")
-    head = linear[0]
-    head.bias.add_(torch.tensor([-shift / 2, shift / 2])).div_(temperature)
+    linear = [module for module in cast(nn.Module, model).modules() if isinstance(module, nn.Linear)]
+    num_labels = model.config.num_labels
+    if not linear or linear[-1].out_features != num_labels or (shift and num_labels != 2):
+        raise ModelFolderError(
+            f"Expected a head that ends in a Linear layer of {num_labels} outputs (two for a shift) to fold the "
+            "calibration into."
+        )
+    head = linear[-1]
+    if shift:
+        head.bias.add_(torch.tensor([-shift / 2, shift / 2]))
+    head.bias.div_(temperature)
     head.weight.div_(temperature)

@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "demo": "Open the page in a browser",
     "predict": "Find fractures in files, folders or globs",
     "data": "List, download, prepare and audit datasets",
+    "backbones": "List the backbones and recipes that can be trained",
     "train": "Fine-tune a backbone on a prepared dataset",
     "evaluate": "Measure a model on a split and write evaluation.json",
     "compare": "Measure two models on the same films",

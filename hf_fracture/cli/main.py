@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, str]] = {
     "evaluate": "Measure a model on a split and write evaluation.json",
     "compare": "Measure two models on the same films",
     "explain-eval": "Score a model's heatmaps against marked fractures",
+    "export": "Write a model as ONNX files that answer without torch",
     "card": "Render the model card from a model folder's measurements",
     "publish": "Publish a model, a dataset or a Space on the Hub, in one commit",
 }
@@ -40,6 +41,7 @@ EXTRA_OF_PACKAGE: Final[dict[str, str]] = {
         "train",
     ),
     "gradio": "space",
+    **dict.fromkeys(("onnx", "onnxscript"), "export"),
     **dict.fromkeys(("timm", "torchvision"), "timm"),
 }
 

@@ -1,42 +1,45 @@
 """`FractureClassifier`: the one way from a file to a finding, for the command line, the page and other people's code.
 
-May depend on `explain`, `models`, `data` and everything below. Torch is imported when a model is loaded.
+May depend on `explain`, `models`, `data` and everything below. Torch is imported where no export answers, and for the
+methods of Captum.
 """
 
 import hashlib
-import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from hf_fracture.config import FractureRecord
-from hf_fracture.data.radiographs import Radiograph, read_radiograph
-from hf_fracture.data.transforms import Letterbox, fit_letterbox, letterbox_pixels
-from hf_fracture.errors import UnreadableRadiograph
-from hf_fracture.explain.attribution import Attribution, Method, build_attribution, check_method
+from hf_fracture.data.radiographs import Radiograph
+from hf_fracture.errors import ModelFolderError, UsageError
+from hf_fracture.explain.attribution import Attribution, Method, Watch, build_attribution, check_method
 from hf_fracture.explain.closed_form import closed_form_grad_cam
-from hf_fracture.inference.appearance import MAX_SCORE, Verdict, judge_appearance
+from hf_fracture.inference.activations import Activations
+from hf_fracture.inference.backends import Backend, Engine, load_onnx_engine
 from hf_fracture.inference.decision import decide, find_fractured_index
 from hf_fracture.inference.engine import TorchEngine
 from hf_fracture.inference.finding import Finding, Reason
 from hf_fracture.inference.gate import judge_features, load_gate, merge_verdicts, pool_features
+from hf_fracture.inference.onnx_engine import OnnxEngine, count_cores
+from hf_fracture.inference.preparation import UNSUPPORTED_MODALITY, FilmPreparer, Prepared, Source
 from hf_fracture.inference.streaming import map_in_order
-from hf_fracture.models.checkpoint import read_json, read_preprocessing, read_record, resolve_model_dir
+from hf_fracture.models.checkpoint import read_json, read_record, resolve_model_dir
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Radiograph
+__all__ = ["DEFAULT_MODEL_NAME", "Examination", "FractureClassifier", "Source"]
+
+Result = TypeVar("Result")
 
 DEFAULT_MODEL_NAME: Final = "hf_fracture/default_model"
-UNSUPPORTED_MODALITY: Final = "unsupported_modality"  # also a code of the reader, for ultrasound and the like
-NUM_READERS: Final = 2  # threads that decode while the network computes
-NUM_AHEAD: Final = 8  # films that are read but not yet judged
+NUM_READERS: Final = 2  # threads that decode while torch computes
+NUM_AHEAD: Final = 8  # films that are under way or wait to be yielded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +57,12 @@ class Examination:
     attribution: Attribution | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    """A film that was read, looked at and letterboxed, or the reason why it was not."""
-
-    path: str | None
-    radiograph: Radiograph | None = None
-    verdict: Verdict | None = None
-    pixel_values: NDArray[np.float32] | None = None  # (3, S, S); None where the network is not asked
-    error: UnreadableRadiograph | None = None
-    seconds: float
-
-
 @dataclass(frozen=True)
 class _Judged:
     """A finding and what an explanation of it needs."""
 
     finding: Finding
-    prepared: _Prepared
+    prepared: Prepared
     feature_map: NDArray[np.float32] | None = None  # (C, h, w)
 
 
@@ -85,26 +76,48 @@ class FractureClassifier:
         record: Operating points, triage limits and what the model was trained on; None for a foreign model.
     """
 
-    def __init__(self, model_dir: Path, *, model: str, trust_remote_code: bool = False) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        *,
+        model: str,
+        backend: Backend = "auto",
+        fast: bool = False,
+        trust_remote_code: bool = False,
+    ) -> None:
         """Load a model folder; `from_pretrained` also takes Hub ids and knows the shipped model."""
         self.model_dir = model_dir
         self.model = model
         self.record: FractureRecord | None = read_record(model_dir)
-        self.revision = _read_revision(model_dir)
-        self._preprocessing = read_preprocessing(model_dir)
+        _check_label_kind(self.record, model)
+        self._trust_remote_code = trust_remote_code
+        self._fractured_index = find_fractured_index(read_json(model_dir / "config.json").get("id2label", {}))
+        self._films = FilmPreparer(model_dir, self.record, fast=fast)
         self._gate = load_gate(model_dir)
-        fractured_index = find_fractured_index(read_json(model_dir / "config.json").get("id2label", {}))
-        self._engine = TorchEngine(model_dir, fractured_index=fractured_index, trust_remote_code=trust_remote_code)
+        onnx_engine = load_onnx_engine(model_dir, backend=backend, fast=fast)
+        self._engine: Engine = onnx_engine or self._torch_engine
+        self.backend: str = "torch" if onnx_engine is None else "onnx"
+        self.revision = _read_revision(model_dir, onnx_engine)
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, *, revision: str | None = None, trust_remote_code: bool = False
+        cls,
+        model: str | Path | None = None,
+        *,
+        revision: str | None = None,
+        backend: Backend = "auto",
+        fast: bool = False,
+        trust_remote_code: bool = False,
     ) -> "FractureClassifier":
         """Load a classifier.
 
         Args:
             model: A Hub id, a model folder, or None for the shipped model.
             revision: Branch, tag or commit of a Hub repository.
+            backend: What computes: `onnx` (onnxruntime on the folder's export), `torch`, or `auto`: onnx where the
+                folder holds an export of its own weights, torch otherwise. Both give the same findings.
+            fast: Decode large JPEGs at a reduced size and compute in 8 bit. Not exact: `export.json` says by how much
+                probabilities move.
             trust_remote_code: Run modelling code that the repository brings.
 
         Returns:
@@ -114,10 +127,11 @@ class FractureClassifier:
         Raises:
             MissingInputError: If there is no such model.
             ModelFolderError: If the folder is incomplete or holds something else than a fracture classifier.
+            UsageError: If the backend cannot do what is asked.
         """
         model_dir = resolve_model_dir(model, revision=revision)
         name = DEFAULT_MODEL_NAME if model is None else _name_model(model)
-        classifier = cls(model_dir, model=name, trust_remote_code=trust_remote_code)
+        classifier = cls(model_dir, model=name, backend=backend, fast=fast, trust_remote_code=trust_remote_code)
         if classifier.record is None:
             warnings.warn(
                 f"'{name}' carries no record of operating points: its probabilities may be uncalibrated, and it "
@@ -125,6 +139,20 @@ class FractureClassifier:
                 stacklevel=2,
             )
         return classifier
+
+    @cached_property
+    def _torch_engine(self) -> TorchEngine:
+        """The folder run by torch; loaded when nothing else answers or Captum is asked for."""
+        return TorchEngine(
+            self.model_dir, fractured_index=self._fractured_index, trust_remote_code=self._trust_remote_code
+        )
+
+    @cached_property
+    def _bulk_engine(self) -> Engine:
+        """The engine for many films: one thread per film, as many films at once as there are cores."""
+        if isinstance(self._engine, OnnxEngine) and count_cores() > 1:
+            return OnnxEngine(self._engine.path, num_threads=1)
+        return self._engine
 
     @cached_property
     def evaluation(self) -> dict[str, Any] | None:
@@ -159,25 +187,40 @@ class FractureClassifier:
         Yields:
             One finding per film, in the order of the sources; `error` for a file that cannot be read.
         """
-        yield from (judged.finding for judged in self._stream(sources))
+        yield from self._stream(sources, lambda judged: judged.finding)
 
-    def explain(self, source: Source, method: Method = "grad_cam") -> Attribution:
+    def explain(
+        self,
+        source: Source,
+        method: Method = "grad_cam",
+        *,
+        target: str | None = None,
+        watch: Watch | None = None,
+    ) -> Attribution:
         """Show where on a film the evidence for a fracture lies, with Captum.
 
         Args:
             source: As for `predict`; a refused picture is explained all the same.
             method: One of `explain.attribution.METHODS`.
+            target: Label whose log-odds are explained; None for `fractured`, whose log-odds the decision uses.
+            watch: Is told of the progress and may stop it.
 
         Returns:
             The attribution, in pixels of the upright film.
 
         Raises:
             UnreadableRadiograph: If the file cannot be read.
-            UsageError: If the method is unknown.
+            UsageError: If the method or the label is unknown.
+            ExplanationCancelled: If the watch says so.
         """
         check_method(method)
-        radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
-        return self._explain(radiograph.image, self._letterbox(radiograph), method)
+        index = self._find_target(target)
+        film = self._films.read(source).image
+        if index == self._fractured_index:
+            return self._explain(film, self._films.to_pixels(film), method, watch=watch)
+        return self._torch_engine.attribute(
+            self._films.to_pixels(film), self._films.fit_letterbox(film), method=method, target=index, watch=watch
+        )
 
     def examine(self, source: Source, method: Method = "grad_cam", *, captum: bool = False) -> Examination:
         """Judge and explain one film, reading it once; with `grad_cam` at the price of the judgement alone.
@@ -211,55 +254,48 @@ class FractureClassifier:
             One examination per film; `error` in its finding for a file that cannot be read.
         """
         check_method(method)
-        for judged in self._stream(sources):
-            yield self._finish_examination(judged, method, captum=captum)
+        yield from self._stream(sources, partial(self._finish_examination, method=method, captum=captum))
+
+    def compute(self, radiograph: Radiograph) -> Activations:
+        """Run the network on one film, whatever the gate thinks of it; N is 1 in what comes back."""
+        return self._engine.compute(self._films.to_pixels(radiograph.image)[None])
 
     def compute_features(self, radiograph: Radiograph) -> NDArray[np.float32] | None:
         """Return the (C,) mean of the network's last feature map, or None where it has none; what the gate looks at."""
-        maps = self._engine.compute(self._letterbox(radiograph)[None]).feature_maps
+        maps = self.compute(radiograph).feature_maps
         return None if maps is None else pool_features(maps)[0]
 
     def _judge_one(self, source: Source) -> _Judged:
-        prepared = self._prepare(source)
-        judged = self._judge(prepared)
+        prepared = self._films.prepare(source)
+        judged = self._judge(prepared, self._engine)
         if prepared.error is not None and judged.finding.decision == "error":
             raise prepared.error
         return judged
 
-    def _stream(self, sources: Iterable[Source]) -> Iterator[_Judged]:
-        """Read ahead in threads and judge in order, one by one: on a CPU, films in a batch take longer each."""
-        yield from map(self._judge, map_in_order(self._prepare, sources, num_threads=NUM_READERS, num_ahead=NUM_AHEAD))
+    def _stream(self, sources: Iterable[Source], finish: Callable[[_Judged], Result]) -> Iterator[Result]:
+        """Read ahead in threads and judge in order, one by one: on a CPU, films in a batch take longer each.
 
-    def _prepare(self, source: Source) -> _Prepared:
-        """Read, look and letterbox: everything before the network; safe in a thread."""
-        start = time.perf_counter()
-        path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-        try:
-            radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
-        except UnreadableRadiograph as error:
-            return _Prepared(path=path, error=error, seconds=time.perf_counter() - start)
-        verdict = self._judge_modality(radiograph) or judge_appearance(radiograph)
-        return _Prepared(
-            path=path,
-            radiograph=radiograph,
-            verdict=verdict,
-            pixel_values=None if verdict.is_refused else self._letterbox(radiograph),
-            seconds=time.perf_counter() - start,
-        )
+        With onnxruntime, which computes several films at once, a thread takes a film all the way, so that no core
+        waits for another. Torch computes one film at a time while the threads decode the next.
+        """
+        engine = self._bulk_engine
+        if isinstance(engine, OnnxEngine):
 
-    def _letterbox(self, radiograph: Radiograph) -> NDArray[np.float32]:
-        preprocessing = self._preprocessing
-        return letterbox_pixels(radiograph.image, preprocessing.size_px, preprocessing.mean, preprocessing.std)
+            def judge(source: Source) -> Result:
+                return finish(self._judge(self._films.prepare(source), engine))
 
-    def _fit_letterbox(self, film: Image.Image) -> Letterbox:
-        return fit_letterbox(film.width, film.height, self._preprocessing.size_px)
+            num_threads = count_cores()
+            yield from map_in_order(judge, sources, num_threads=num_threads, num_ahead=max(NUM_AHEAD, 2 * num_threads))
+            return
+        for prepared in map_in_order(self._films.prepare, sources, num_threads=NUM_READERS, num_ahead=NUM_AHEAD):
+            yield finish(self._judge(prepared, engine))
 
-    def _judge(self, prepared: _Prepared) -> _Judged:
+    def _judge(self, prepared: Prepared, engine: Engine) -> _Judged:
         """Ask the network, if the film may be shown to it, and make a finding."""
         if prepared.pixel_values is None or prepared.verdict is None:
             return _Judged(self._build_finding(prepared), prepared)
         start = time.perf_counter()
-        activations = self._engine.compute(prepared.pixel_values[None])
+        activations = engine.compute(prepared.pixel_values[None])
         verdict, maps = prepared.verdict, activations.feature_maps
         if self._gate is not None and maps is not None:
             verdict = merge_verdicts(verdict, judge_features(self._gate, pool_features(maps))[0])
@@ -269,7 +305,7 @@ class FractureClassifier:
         )
         return _Judged(finding, prepared, None if maps is None else maps[0])
 
-    def _build_finding(self, prepared: _Prepared, probability: float | None = None) -> Finding:
+    def _build_finding(self, prepared: Prepared, probability: float | None = None) -> Finding:
         """Turn what is known of one film into its row."""
         if prepared.radiograph is None or prepared.verdict is None:
             code = prepared.error.code if prepared.error else "unreadable"
@@ -294,19 +330,9 @@ class FractureClassifier:
             **known,
         )
 
-    def _finding(self, prepared: _Prepared, **answer: Any) -> Finding:
+    def _finding(self, prepared: Prepared, **answer: Any) -> Finding:
         identity = {"path": prepared.path, "model": self.model, "revision": self.revision, "seconds": prepared.seconds}
         return Finding(**{"probability": None, **identity, **answer})
-
-    def _judge_modality(self, radiograph: Radiograph) -> Verdict | None:
-        """Refuse, by name, a modality that the model was not trained on; None where it is the same or unknown."""
-        if self.record is None or radiograph.modality in (None, self.record.modality):
-            return None
-        sentence = (
-            f"The file is a {radiograph.modality} image; this model was trained on {self.record.modality} only. "
-            f"Use a model trained on {radiograph.modality}."
-        )
-        return Verdict(MAX_SCORE, (Reason(code=UNSUPPORTED_MODALITY, sentence=sentence),))
 
     def _name_doubts(self, radiograph: Radiograph) -> list[Reason]:
         """Say what makes an answer less sure than the measured figures."""
@@ -336,17 +362,31 @@ class FractureClassifier:
         pixel_values: NDArray[np.float32],
         method: Method,
         feature_map: NDArray[np.float32] | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> Attribution:
         """Explain one film: from its feature map where that is given and enough, with Captum otherwise."""
         start = time.perf_counter()
-        letterbox, scores = self._fit_letterbox(film), self._method_scores(method)
-        full_scale = float((scores or {}).get("full_scale", 0.0))
+        letterbox = self._films.fit_letterbox(film)
         if method == "grad_cam" and feature_map is not None and self._engine.head is not None:
             input_map = closed_form_grad_cam(feature_map, self._engine.head)
-            attribution = build_attribution(input_map, letterbox, method=method, full_scale=full_scale)
+            attribution = build_attribution(input_map, letterbox, method=method)
         else:
-            attribution = self._engine.attribute(pixel_values, letterbox, method=method, full_scale=full_scale)
-        return replace(attribution, scores=scores, seconds=time.perf_counter() - start)
+            attribution = self._torch_engine.attribute(pixel_values, letterbox, method=method, watch=watch)
+        return replace(attribution.with_scores(self._method_scores(method)), seconds=time.perf_counter() - start)
+
+    def _find_target(self, label: str | None) -> int:
+        """Return the index of a label.
+
+        Raises:
+            UsageError: If the model has no such label.
+        """
+        if label is None:
+            return self._fractured_index
+        labels = {name: int(index) for index, name in read_json(self.model_dir / "config.json")["id2label"].items()}
+        if label not in labels:
+            raise UsageError(f"target must be one of {', '.join(labels)}, got {label!r}. Choose one of them.")
+        return labels[label]
 
     def _method_scores(self, method: str) -> dict[str, Any] | None:
         scores = (self.attribution_scores or {}).get("methods", {}).get(method)
@@ -362,10 +402,21 @@ def _name_model(model: str | Path) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else str(model)
 
 
-def _read_revision(model_dir: Path) -> str | None:
+def _check_label_kind(record: FractureRecord | None, model: str) -> None:
+    """Refuse a model that names kinds of fractures: there is no fracture to find or to deny in its answer."""
+    if record is not None and record.label_kind != "fracture":
+        raise ModelFolderError(
+            f"Expected a model that tells fractured from not fractured, got '{model}', which names the type of a "
+            "fracture. Ask it through transformers: pipeline('image-classification', model=...)."
+        )
+
+
+def _read_revision(model_dir: Path, onnx_engine: OnnxEngine | None) -> str | None:
     """Return the commit of a folder in the Hub's cache, or else the start of the SHA-256 of the weights."""
     if model_dir.parent.name == "snapshots":
         return model_dir.name
+    if onnx_engine is not None:
+        return onnx_engine.metadata.model_sha256[:12]
     weights = model_dir / "model.safetensors"
     if not weights.is_file():
         return None

@@ -6,7 +6,6 @@ May depend on `models`, `explain`, `data` and `errors`.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,25 +14,13 @@ from numpy.typing import NDArray
 
 from hf_fracture.data.transforms import Letterbox
 from hf_fracture.errors import ModelFolderError
-from hf_fracture.explain.attribution import Attribution, Method, attribute
+from hf_fracture.explain.attribution import Attribution, Method, Watch, attribute
 from hf_fracture.explain.closed_form import PooledHead, read_pooled_head
+from hf_fracture.inference.activations import Activations
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class Activations:
-    """What one forward pass leaves for N films.
-
-    Attributes:
-        probabilities: (N,) probability of a fracture in [0, 1].
-        feature_maps: (N, C, h, w) output of the last stage; None where the network has no such map.
-    """
-
-    probabilities: NDArray[np.float64]
-    feature_maps: NDArray[np.float32] | None
 
 
 class TorchEngine:
@@ -56,8 +43,7 @@ class TorchEngine:
         """
         from hf_fracture.models.checkpoint import gradcam_layer, load_model
 
-        with _silent_loading():
-            self._model = load_model(model_dir, trust_remote_code=trust_remote_code)
+        self._model = load_model(model_dir, trust_remote_code=trust_remote_code)
         _prefer_channels_last(self._model)
         self._fractured_index = fractured_index
         self._lock = threading.RLock()
@@ -92,18 +78,13 @@ class TorchEngine:
         letterbox: Letterbox,
         *,
         method: Method,
-        full_scale: float = 0.0,
+        target: int | None = None,
+        watch: Watch | None = None,
     ) -> Attribution:
-        """Explain one film with Captum; see `explain.attribution.attribute`."""
+        """Explain one film with Captum; see `explain.attribution.attribute`. The target is fractured unless named."""
+        index = self._fractured_index if target is None else target
         with self._lock:
-            return attribute(
-                self._model,
-                pixel_values,
-                letterbox,
-                method=method,
-                fractured_index=self._fractured_index,
-                full_scale=full_scale,
-            )
+            return attribute(self._model, pixel_values, letterbox, method=method, target=index, watch=watch)
 
     @contextmanager
     def _record_feature_map(self) -> Iterator[list[Any]]:
@@ -125,17 +106,3 @@ def _prefer_channels_last(model: "PreTrainedModel") -> None:
 
     if model.config.model_type == "resnet":
         cast(Any, model).to(memory_format=torch.channels_last)  # the stubs lack this overload
-
-
-@contextmanager
-def _silent_loading() -> Iterator[None]:
-    """Keep transformers from drawing a progress bar for the weights: a library does not print."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -183,14 +185,29 @@ def load_model(model_dir: Path, *, trust_remote_code: bool = False) -> "PreTrain
     if not (model_dir / WEIGHTS_NAME).is_file() and not (model_dir / f"{WEIGHTS_NAME}.index.json").is_file():
         raise ModelFolderError(f"Expected {WEIGHTS_NAME} in '{model_dir}', found none. Pickled weights are not loaded.")
     try:
-        model = AutoModelForImageClassification.from_pretrained(
-            model_dir, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
-        )
+        with _silent_loading():
+            model = AutoModelForImageClassification.from_pretrained(
+                model_dir, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+            )
     except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ModelFolderError(f"Cannot load an image classifier from '{model_dir}': {first_line}") from error
     classifier: PreTrainedModel = model.eval()
     return classifier
+
+
+@contextmanager
+def _silent_loading() -> Iterator[None]:
+    """Keep transformers from drawing a progress bar for the weights: a library does not print."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def gradcam_layer(model: "PreTrainedModel") -> "nn.Module":

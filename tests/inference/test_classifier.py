@@ -190,7 +190,7 @@ def test_modality_that_cannot_even_be_read_is_a_refusal_too(
     def refuse(source: object, **_: object) -> Radiograph:
         raise UnreadableRadiograph("The file is an ultrasound image.", code="unsupported_modality")
 
-    monkeypatch.setattr("hf_fracture.inference.classifier.read_radiograph", refuse)
+    monkeypatch.setattr("hf_fracture.inference.preparation.read_radiograph", refuse)
     finding = classifier.predict(films[0])
     assert finding.decision == "refused"
     assert finding.reasons[0].sentence == "The file is an ultrasound image."

@@ -1,24 +1,29 @@
 """Send a plan to the Hub in one commit, and look there whether it arrived.
 
 Every step can be repeated: files that the Hub already has are not sent again, and a commit names the one that it
-follows, so that neither a lost answer nor a second publisher leaves a mixture. May depend on `publish_plan` and
-`errors`; `huggingface_hub` is imported when something is sent.
+follows, so that neither a lost answer nor a second publisher leaves a mixture. May depend on `publish_plan`,
+`data` and `errors`; `huggingface_hub` is imported when something is sent.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
-from hf_fracture.errors import PublishError, UsageError
+from hf_fracture.data.hub_errors import (
+    PATIENCE_SECONDS,
+    WAITS_SECONDS,
+    find_hub_error,
+    is_transient,
+    read_status,
+    retry_transient,
+)
+from hf_fracture.errors import FractureError, PublishError, UsageError
 from hf_fracture.hub.publish_plan import PlannedFile, UploadPlan
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-WAITS_SECONDS: Final = (1.0, 2.0, 4.0)  # before each further try
-PATIENCE_SECONDS: Final = 15.0  # the client's own retries count; beyond it there is no further try
-_TRANSIENT: Final = (408, 425, 429, 500, 502, 503, 504)
 _MAIN: Final = "main"
 _Result = TypeVar("_Result")
 
@@ -172,12 +177,12 @@ class _Sender:
         for wait in (*WAITS_SECONDS, None):
             try:
                 commit, pull_request, revision = self._commit_once(parent)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 _fail raises it again
                 if self._has_arrived(parent, error):
                     return self._try(lambda: self._read_head()), None
                 is_last = wait is None or time.monotonic() - start > PATIENCE_SECONDS
-                if is_last or not _is_transient(error) or self._options.create_pr:
-                    raise self._explain(error) from error
+                if is_last or not is_transient(error) or self._options.create_pr:
+                    self._fail(error)
                 time.sleep(wait or 0.0)
                 continue
             self._check_arrival(revision)
@@ -209,7 +214,7 @@ class _Sender:
 
     def _has_arrived(self, parent: str, error: Exception) -> bool:
         """Tell whether a commit whose answer was lost is there all the same."""
-        if not _is_transient(error) or self._options.create_pr:
+        if not is_transient(error) or self._options.create_pr:
             return False
         head = self._try(lambda: self._read_head())
         return head != parent and not self._list_differences(head)
@@ -251,23 +256,28 @@ class _Sender:
 
     def _try(self, step: Callable[[], _Result], *, prefix: str = "") -> _Result:
         """Take a step that may be taken twice, again after a passing failure."""
-        start = time.monotonic()
-        for wait in (*WAITS_SECONDS, None):
-            try:
-                return step()
-            except Exception as error:
-                is_last = wait is None or time.monotonic() - start > PATIENCE_SECONDS
-                if is_last or not _is_transient(error):
-                    raise self._explain(error, prefix) from error
-            time.sleep(wait or 0.0)
-        raise AssertionError("the last try returns or raises")
+        try:
+            return retry_transient(step)
+        except Exception as error:  # noqa: BLE001 _fail raises it again
+            self._fail(error, prefix)
+
+    def _fail(self, error: Exception, prefix: str = "") -> NoReturn:
+        explained = self._explain(error, prefix)
+        if explained is error:
+            raise error
+        raise explained from error
 
     def _explain(self, error: Exception, prefix: str = "") -> Exception:
-        """Return the sentence for whoever publishes; an error that is none of the Hub's stays itself."""
-        cause = _find_cause(error)
-        if isinstance(error, PublishError) or cause is None:
+        """Return the sentence for whoever publishes; an error of this machine, such as a full disk, stays itself."""
+        cause = find_hub_error(error)
+        if cause is None and not isinstance(error, FractureError) and isinstance(error, _MISUNDERSTANDINGS):
+            return PublishError(
+                f"{prefix}The Hub at {self._api.endpoint} answered something that huggingface_hub does not understand "
+                f"({error!r}). Check HF_ENDPOINT. {_RESUME}"
+            )
+        if cause is None:
             return error
-        status = _read_status(cause)
+        status = read_status(cause)
         known = _SENTENCES.get(status or 0)
         sentence = known or (_UNREACHABLE if status is None else _BROKEN)
         end = " Nothing was published." if known and not prefix else ""
@@ -281,34 +291,12 @@ def _is_same(file: PlannedFile, entry: Any) -> bool:
     return bool(file.hash_sha256() == entry.lfs.sha256 if entry.lfs else file.hash_git() == entry.blob_id)
 
 
-def _find_cause(error: BaseException | None) -> Exception | None:
-    """Return the Hub's answer, or the broken connection, behind an error; None if it is neither."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    http_error = HfHubHTTPError.__mro__[1]  # of the HTTP library, which changed between releases of huggingface_hub
-    while error is not None:
-        if isinstance(error, HfHubHTTPError | http_error | ConnectionError | TimeoutError):
-            return error  # type: ignore[return-value]
-        error = error.__cause__
-    return None
-
-
-def _read_status(error: Exception) -> int | None:
-    response = getattr(error, "response", None) if hasattr(error, "server_message") else None
-    return None if response is None else int(response.status_code)
-
-
-def _is_transient(error: Exception) -> bool:
-    """Tell whether the same request may succeed a moment later."""
-    cause = _find_cause(error)
-    return cause is not None and (_read_status(cause) in (None, *_TRANSIENT))
-
-
 def _first_line(error: Exception) -> str:
     lines: Sequence[str] = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
+_MISUNDERSTANDINGS: Final = (KeyError, ValueError, TypeError, AttributeError)  # of the client, over a strange answer
 _RESUME: Final = "Run the same command again: what was uploaded is not sent twice."
 _EITHER: Final = "{repo} holds either what it held before or all that was sent. "
 _UNREACHABLE: Final = "The Hub cannot be reached, or broke off ({what}). Check the network. " + _EITHER + _RESUME

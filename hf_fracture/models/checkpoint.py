@@ -8,12 +8,15 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hf_fracture.config import FractureRecord
+from hf_fracture.data.hub_errors import find_hub_error, is_transient, retry_transient
 from hf_fracture.data.transforms import Preprocessing
 from hf_fracture.errors import MissingInputError, ModelFolderError
 
@@ -54,20 +57,39 @@ def resolve_model_dir(model: str | Path | None = None, *, revision: str | None =
 
 
 def _looks_like_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).suffix
+    is_file_name = Path(name).suffix.lower() in (".json", ".onnx", ".png", ".jpg", ".dcm", ".pt", ".safetensors")
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not is_file_name
 
 
 def _download_model(repo_id: str, revision: str | None) -> Path:
+    """Download what of a repository this package reads, or take the complete copy in the cache if the Hub is away."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
+    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(MODEL_FILE_PATTERNS))
     try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(MODEL_FILE_PATTERNS)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        return Path(retry_transient(fetch))
+    except Exception as error:
+        if find_hub_error(error) is None and not isinstance(error, OSError | HFValidationError):
+            raise
+        if is_transient(error) and (cached := _find_cached(fetch)) is not None:
+            warnings.warn(
+                f"The Hub cannot be reached; '{repo_id}' is read from the cache, {cached.name}.", stacklevel=3
+            )
+            return cached
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise MissingInputError(
             f"Expected a model on the Hub under '{repo_id}' (revision {revision or 'main'}), could not get it: "
-            f"{str(error).splitlines()[0]} Check the id, the network, or pass a local folder."
+            f"{first_line} Check the id, the network, or pass a local folder."
         ) from error
+
+
+def _find_cached(fetch: "partial[str]") -> Path | None:
+    """Return the complete copy of an earlier download, or None."""
+    try:
+        return Path(fetch(local_files_only=True))
+    except OSError:
+        return None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -90,3 +90,18 @@ def release_dir(tmp_path: Path) -> Path:
     (folder / "model.safetensors").write_bytes(GOLDEN_WEIGHTS)
     write_card(folder, overwrite=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def own_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a prepared dataset of phantoms; copy it before you change it."""
+    from hf_fracture.data.phantoms import draw_phantom
+    from hf_fracture.data.prepare import PrepareOptions, prepare_dataset
+
+    folder = tmp_path_factory.mktemp("own")
+    for seed in range(16):
+        path = folder / "films" / ("fractured" if seed % 2 else "not fractured") / f"film_{seed}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_phantom(seed, fractured=seed % 2 == 1, size_px=(96, 96)).image.save(path)
+    options = PrepareOptions(num_workers=1, long_side_px=64)
+    return prepare_dataset("image_folder", folder / "films", folder / "prepared", options=options)

@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,8 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from hf_fracture.data.phantoms import draw_phantom
-from hf_fracture.data.prepare import PrepareOptions, prepare_dataset
+from hf_fracture.data.sources import SOURCES
 from hf_fracture.errors import MissingInputError, PublishError, UsageError
 from hf_fracture.hub import publish_plan
 from hf_fracture.hub.publish_dataset import plan_dataset
@@ -159,20 +159,19 @@ def test_gated_card_says_what_visitors_accept(release_dir: Path) -> None:
     assert front["extra_gated_fields"]
 
 
-def prepare_films(folder: Path, name: str = "image_folder") -> Path:
-    """Prepare a tiny dataset of phantoms laid out as a source lays out its own."""
-    for seed in range(16):
-        label = "fractured" if seed % 2 else "not fractured"
-        path = folder / "films" / ("train" if name == "kaggle_multi_region" else "") / label / f"film_{seed}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw_phantom(seed, fractured=seed % 2 == 1, size_px=(96, 96)).image.save(path)
-    options = PrepareOptions(num_workers=1, long_side_px=64)
-    return prepare_dataset(name, folder / "films", folder / "prepared", options=options)
+def relabel(prepared: Path, source: str) -> None:
+    """Turn a prepared dataset into one of another source, with the films as they are."""
+    import pyarrow
+    from pyarrow import parquet
 
-
-@pytest.fixture(scope="module")
-def own_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_films(tmp_path_factory.mktemp("own"))
+    for shard in prepared.glob("data/*.parquet"):
+        table = parquet.read_table(shard)
+        column = pyarrow.array([source] * len(table), type=table.schema.field("source").type)
+        parquet.write_table(table.set_column(table.schema.get_field_index("source"), "source", column), shard)
+    account = json.loads((prepared / "audit.json").read_text())
+    (prepared / "audit.json").write_text(json.dumps({**account, "dataset": source}))
+    card = prepared / "README.md"
+    card.write_text(card.read_text() + f"\n{SOURCES[source].citation}\n")
 
 
 def test_own_films_go_under_the_licence_that_is_named(own_films: Path) -> None:
@@ -193,8 +192,10 @@ def test_own_films_stay_where_no_licence_is_named(own_films: Path) -> None:
     assert "No film is in this repository" in body
 
 
-def test_films_that_may_not_be_passed_on_never_go(tmp_path: Path) -> None:
-    prepared = prepare_films(tmp_path, "kaggle_multi_region")
+@pytest.mark.parametrize("source", ["kaggle_multi_region", "bone_break"])
+def test_films_that_may_not_be_passed_on_never_go(own_films: Path, tmp_path: Path, source: str) -> None:
+    prepared = shutil.copytree(own_films, tmp_path / "prepared")
+    relabel(prepared, source)
     plan = plan_dataset(prepared, "me/ledger")
     assert not any(path.endswith(".parquet") for path in list_paths(plan))
     assert any(path.endswith(".parquet") for path in plan.left_out)
@@ -202,9 +203,20 @@ def test_films_that_may_not_be_passed_on_never_go(tmp_path: Path) -> None:
         plan_dataset(prepared, "me/ledger", licence="cc-by-4.0")
 
 
-def test_dataset_whose_files_disagree_is_refused(own_films: Path, tmp_path: Path) -> None:
-    import shutil
+def test_openly_licensed_films_go_under_their_own_licence(own_films: Path, tmp_path: Path) -> None:
+    prepared = shutil.copytree(own_films, tmp_path / "prepared")
+    relabel(prepared, "fracatlas")
+    card = prepared / "README.md"
+    card.write_text(card.read_text().replace("license: unknown", "license: cc-by-4.0"))
+    plan = plan_dataset(prepared, "me/films")
+    assert any(path.endswith(".parquet") for path in list_paths(plan))
+    assert read_card(plan)[0]["license"] == "cc-by-4.0"
+    with pytest.raises(UsageError, match=r"says cc-by-4\.0"):
+        plan_dataset(prepared, "me/films", licence="mit")
+    assert not any(path.endswith(".parquet") for path in list_paths(plan_dataset(prepared, "a/b", ledger_only=True)))
 
+
+def test_dataset_whose_files_disagree_is_refused(own_films: Path, tmp_path: Path) -> None:
     changed = shutil.copytree(own_films, tmp_path / "changed")
     table = changed / "splits.csv"
     original = table.read_bytes()
@@ -218,8 +230,6 @@ def test_dataset_whose_files_disagree_is_refused(own_films: Path, tmp_path: Path
 
 
 def test_damaged_shard_is_named(own_films: Path, tmp_path: Path) -> None:
-    import shutil
-
     changed = shutil.copytree(own_films, tmp_path / "changed")
     shard = next(changed.glob("data/train-*.parquet"))
     shard.write_bytes(shard.read_bytes()[:100])

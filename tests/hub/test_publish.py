@@ -1,0 +1,255 @@
+"""The real client pushes to the stub Hub: what arrives, what happens when something breaks, and what is said of it."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hub.conftest import Answer, HubClient
+from tests.hub.stub_hub import Fault, StubHub
+
+REPO = "me/model"
+MODEL = ("models", REPO)
+
+
+def read_release(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_arrived(hub: StubHub, revision: str = "main") -> dict[str, bytes]:
+    return {path: content for path, content in hub.files(*MODEL, revision).items() if path != ".gitattributes"}
+
+
+def assert_one_sentence(answer: Answer, *words: str) -> None:
+    last = answer.stderr.strip().splitlines()[-1]
+    assert answer.status == 2, answer.stderr
+    assert last.startswith("hf-fracture: error: ")
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+    for word in words:
+        assert word in last
+
+
+def test_dry_run_lists_what_would_go_and_asks_nobody(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    answer = client.run("publish", "model", release_dir, REPO, "--dry-run")
+    listed = dict(reversed(line.split("\t")) for line in answer.stdout.splitlines())
+    assert listed == {name: str(len(content)) for name, content in read_release(release_dir).items()}
+    assert hub.requests == []
+    assert client.run("publish", "model", release_dir, REPO).status == 0
+    assert set(read_arrived(hub)) == set(listed)
+
+
+def test_model_arrives_in_one_commit(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    answer = client.run("publish", "model", release_dir, REPO)
+    assert answer.status == 0, answer.stderr
+    assert read_arrived(hub) == read_release(release_dir)
+    assert hub.log(*MODEL) == ["Publish the model with hf-fracture", "initial commit"]
+    address, _, *usage = answer.stdout.splitlines()
+    assert address == f"{hub.url}/{REPO}"
+    assert len(usage) == 3
+    assert f'from_pretrained("{REPO}", revision="{hub.repos[MODEL].refs["main"]}")' in usage[1]
+
+
+def test_second_publication_sends_what_changed_and_removes_what_is_gone(
+    hub: StubHub, client: HubClient, release_dir: Path
+) -> None:
+    client.run("publish", "model", release_dir, REPO)
+    client.execute(
+        "from huggingface_hub import HfApi\n"
+        f"HfApi().upload_file(path_or_fileobj=b'mine', path_in_repo='notes.txt', repo_id='{REPO}')"
+    )
+    hub.requests.clear()
+    (release_dir / "gate.json").unlink()
+    from hf_fracture.hub.card import write_card
+
+    write_card(release_dir, overwrite=True)
+    assert client.run("publish", "model", release_dir, REPO).status == 0
+    assert read_arrived(hub) == {**read_release(release_dir), "notes.txt": b"mine"}
+    assert hub.count("PUT /lfs/") == 0
+    head = hub.repos[MODEL].refs["main"]
+    assert client.run("publish", "model", release_dir, REPO).status == 0
+    assert hub.repos[MODEL].refs["main"] == head, "nothing changed, so there is no commit"
+
+
+def test_revision_tag_pull_request_gate_and_collection(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    hub.collections["me/fractures-1"] = []
+    answer = client.run(
+        *("publish", "model", release_dir, REPO, "--private", "--revision", "next", "--tag", "v1"),
+        *("--collection", "me/fractures-1", "--gated", "manual"),
+    )
+    assert answer.status == 0, answer.stderr
+    repo = hub.repos[MODEL]
+    assert repo.settings["private"] is True
+    assert repo.settings["gated"] == "manual"
+    assert repo.refs["v1"] == repo.refs["next"] != repo.refs["main"]
+    assert set(hub.files(*MODEL)) == {".gitattributes"}
+    assert hub.collections["me/fractures-1"] == [{"id": REPO, "type": "model"}]
+    answer = client.run("publish", "model", release_dir, REPO, "--create-pr")
+    assert answer.stdout.startswith(f"{hub.url}/{REPO}/discussions/1\n")
+    assert "README.md" in hub.files(*MODEL, "refs/pr/1")
+    assert set(hub.files(*MODEL)) == {".gitattributes"}
+
+
+def test_tag_does_not_move(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    assert client.run("publish", "model", release_dir, REPO, "--tag", "v1").status == 0
+    assert client.run("publish", "model", release_dir, REPO, "--tag", "v1").status == 0, "nothing changed"
+    (release_dir / "LICENSE").write_text("words")
+    client.run("publish", "model", release_dir, REPO)
+    head = hub.repos[MODEL].refs["main"]
+    assert_one_sentence(client.run("publish", "model", release_dir, REPO, "--tag", "v1"), "tag 'v1'", "another --tag")
+    assert hub.repos[MODEL].refs["main"] == head
+
+
+def test_public_repository_does_not_get_what_shall_be_private(
+    hub: StubHub, client: HubClient, release_dir: Path
+) -> None:
+    client.execute(f"from huggingface_hub import HfApi\nHfApi().create_repo('{REPO}')")
+    assert_one_sentence(client.run("publish", "model", release_dir, REPO, "--private"), "exists and is public")
+    assert set(hub.files(*MODEL)) == {".gitattributes"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-owner"], ["me/a b"], ["me/model", "--create-pr", "--tag", "v1"], ["me/model", "--model", "me/other"]],
+    ids=" ".join,
+)
+def test_mistakes_are_found_before_anything_is_sent(
+    hub: StubHub, client: HubClient, release_dir: Path, arguments: list[str]
+) -> None:
+    assert_one_sentence(client.run("publish", "model", release_dir, *arguments))
+    assert hub.requests == []
+
+
+ROUTES = {
+    "create": "POST /api/repos/create",
+    "info": rf"GET /api/models/{REPO}",
+    "preupload": "POST .*/preupload/",
+    "batch": "POST .*/objects/batch",
+    "put": "PUT /lfs/",
+    "commit": "POST .*/commit/",
+    "tree": "GET .*/tree/",
+    "tag": "POST .*/tag/",
+}
+
+
+@pytest.mark.parametrize("action", [500, 503, "drop", "lose_answer"], ids=str)
+@pytest.mark.parametrize("route", ROUTES)
+def test_passing_fault_is_survived(
+    hub: StubHub, client: HubClient, release_dir: Path, route: str, action: int | str
+) -> None:
+    hub.faults.append(Fault(ROUTES[route], action, times=1))  # type: ignore[arg-type]
+    answer = client.run("publish", "model", release_dir, REPO, "--tag", "v1")
+    assert answer.status == 0, answer.stderr
+    assert hub.faults[0].times == 0, "the fault did not happen"
+    assert read_arrived(hub) == read_release(release_dir)
+    assert hub.log(*MODEL) == ["Publish the model with hf-fracture", "initial commit"]
+    assert hub.repos[MODEL].refs["v1"] == hub.repos[MODEL].refs["main"]
+
+
+@pytest.mark.parametrize("action", [401, 403, 404, 409, 412, 413, 500, "drop"], ids=str)
+@pytest.mark.parametrize("route", ["create", "preupload", "put", "commit"])
+def test_lasting_fault_is_explained_and_nothing_half_done_stays(
+    hub: StubHub, client: HubClient, release_dir: Path, route: str, action: int | str
+) -> None:
+    hub.faults.append(Fault(ROUTES[route], action, times=1000))  # type: ignore[arg-type]
+    answer = client.run("publish", "model", release_dir, REPO)
+    if (route, action) == ("create", 409):  # that is how a Hub says that the repository exists
+        assert_one_sentence(answer, "does not understand")
+        return
+    words = {401: "hf auth login", 403: "does not let you write", 412: "Somebody else", 500: "answered 500"}
+    assert_one_sentence(answer, words.get(action if isinstance(action, int) else 0, REPO if action == "drop" else ""))
+    assert MODEL not in hub.repos or set(hub.files(*MODEL)) == {".gitattributes"}
+    hub.faults.clear()
+    assert client.run("publish", "model", release_dir, REPO).status == 0
+    assert read_arrived(hub) == read_release(release_dir)
+
+
+def test_tag_that_fails_does_not_hide_what_is_published(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    hub.faults.append(Fault(ROUTES["tag"], 403, times=1000))
+    answer = client.run("publish", "model", release_dir, REPO, "--tag", "v1")
+    assert_one_sentence(answer, f"Commit {hub.repos[MODEL].refs['main'][:12]} is published, but not tagged")
+    assert read_arrived(hub) == read_release(release_dir)
+
+
+def test_commit_of_somebody_else_is_not_overwritten_unseen(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    code = (
+        "from huggingface_hub import HfApi\n"
+        "from hf_fracture.hub import publish\n"
+        "from hf_fracture.hub.publish_model import plan_model\n"
+        "from pathlib import Path\n"
+        "commit_once = publish._Sender._commit_once\n"
+        "def interfere(sender, parent):\n"
+        f"    HfApi().upload_file(path_or_fileobj=b'theirs', path_in_repo='run.json', repo_id='{REPO}')\n"
+        "    return commit_once(sender, parent)\n"
+        "publish._Sender._commit_once = interfere\n"
+        "try:\n"
+        f"    publish.publish(plan_model(Path('{release_dir}')), '{REPO}')\n"
+        "finally:\n"
+        "    publish._Sender._commit_once = commit_once\n"
+    )
+    answer = client.execute(code)
+    assert "Somebody else committed" in answer.stderr
+    assert read_arrived(hub) == {"run.json": b"theirs"}
+
+
+def test_file_that_changes_while_it_is_sent_is_noticed(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from hf_fracture.hub import publish\n"
+        "from hf_fracture.hub.publish_model import plan_model\n"
+        "check = publish._Sender._check_arrival\n"
+        "def change(sender, revision):\n"
+        f"    Path('{release_dir}', 'run.json').write_text('{{}}')\n"
+        "    return check(sender, revision)\n"
+        "publish._Sender._check_arrival = change\n"
+        "try:\n"
+        f"    publish.publish(plan_model(Path('{release_dir}')), '{REPO}')\n"
+        "finally:\n"
+        "    publish._Sender._check_arrival = check\n"
+    )
+    assert "1 file(s) differ there, the first run.json" in client.execute(code).stderr
+
+
+def test_no_token_is_one_sentence(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    assert_one_sentence(client.run("publish", "model", release_dir, REPO, token=None), "hf auth login")
+    assert_one_sentence(client.run("publish", "model", release_dir, REPO, token="hf_wrong"), "hf auth login")
+    assert hub.repos == {}
+
+
+@pytest.mark.slow
+def test_killed_client_leaves_the_old_commit_or_the_new_one(
+    hub: StubHub, client: HubClient, release_dir: Path, tmp_path: Path
+) -> None:
+    """Kill the process at random moments of its conversation with the Hub, then look, then finish the work."""
+    moments = random.Random(0)
+    environment = {**os.environ, **hub.environment(tmp_path / "home")}
+    command = [sys.executable, "-m", "hf_fracture.cli", "publish", "model", str(release_dir), REPO]
+    assert client.run("publish", "model", release_dir, REPO).status == 0
+    interrupted = 0
+    for number in range(6):
+        old = read_arrived(hub)
+        (release_dir / "LICENSE").write_text(f"round {number}")
+        (release_dir / "gate.safetensors").write_bytes(os.urandom(3_000_000))
+        new = read_release(release_dir)
+        hub.requests.clear()
+        hub.faults[:] = [Fault(".", "slow", times=1000, seconds=0.01)]
+        victim = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        stop_at = moments.randint(1, 9)
+        while len(hub.requests) < stop_at and victim.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moments.random() * 0.05)
+        victim.send_signal(signal.SIGKILL)
+        interrupted += victim.wait() == -signal.SIGKILL
+        hub.faults.clear()
+        assert read_arrived(hub) in (old, new)
+        sent_before = hub.count("PUT /lfs/")
+        answer = client.run("publish", "model", release_dir, REPO)
+        assert answer.status == 0, answer.stderr
+        assert read_arrived(hub) == new
+        assert hub.count("PUT /lfs/") <= sent_before + 1
+    assert interrupted >= 3, "the client was done before it could be killed"

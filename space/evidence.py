@@ -1,4 +1,4 @@
-"""The page's second half as HTML: how often the model is wrong, what it is for, how a program asks it.
+"""The page's second half as HTML: how often the model is wrong, and what it is for.
 
 Every figure comes from the model folder's own `evaluation.json`. May depend on `texts` and `panels`.
 """
@@ -9,10 +9,10 @@ from typing import Any
 
 import texts
 from hf_fracture.inference.classifier import FractureClassifier
-from panels import format_interval, format_probability, format_share
+from panels import MIXED, format_interval, format_probability, format_share
 
 
-def render_evidence(classifier: FractureClassifier) -> str:
+def render_summary(classifier: FractureClassifier) -> str:
     """Return the panel of measurements: cohort, AUROC, operating points, the three answers, body parts."""
     evaluation = classifier.evaluation
     title = f"<h2>{texts.EVIDENCE_TITLE}</h2>"
@@ -50,13 +50,49 @@ def render_use(classifier: FractureClassifier) -> str:
     return f"<section class='sheet'><h2>{texts.USE_TITLE}</h2><div class='two'>{lists}</div></section>"
 
 
-def render_program(url: str) -> str:
-    """Return the panel that shows how a program asks the page at `url`."""
-    example = escape(texts.PROGRAM_EXAMPLE.format(url=url))
-    return (
-        f"<section class='sheet'><h2>{texts.PROGRAM_TITLE}</h2><p>{texts.PROGRAM_NOTE}</p>"
-        f"<pre tabindex='0'><code>{example}</code></pre></section>"
-    )
+def describe_model(classifier: FractureClassifier, names: Sequence[str]) -> dict[str, Any]:
+    """Return for programs what the panels say: origin, measurements, uses.
+
+    Args:
+        classifier: The model.
+        names: All models of this page.
+    """
+    record, evaluation = classifier.record, classifier.evaluation
+    measured, unmeasured = _divide_body_parts(classifier)
+    modality = record.modality if record else "XR"
+    return {
+        "model": classifier.model,
+        "revision": classifier.revision,
+        "models": list(names),
+        "trained_on": list(record.trained_on) if record else [],
+        "modality": modality,
+        "body_parts": list(record.body_parts) if record else [],
+        "body_parts_measured": measured,
+        "views": list(record.views) if record else [],
+        "evaluation": None if evaluation is None else _summarise(evaluation),
+        "use": list(texts.FOR),
+        "not_for": [
+            *(line.format(modality=texts.MODALITY_NAMES[modality]) for line in texts.NOT_FOR),
+            *([texts.NOT_FOR_PARTS.format(body_parts=_join(unmeasured))] if unmeasured else []),
+        ],
+    }
+
+
+def _summarise(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    points = evaluation["operating_points"]["points"]
+    return {
+        "dataset": evaluation["dataset"]["name"],
+        "split": evaluation["dataset"]["split"],
+        "cohort": evaluation["cohort"],
+        "auroc": evaluation["metrics"]["auroc"],
+        "operating_points": {
+            name: {
+                "threshold": point["threshold"],
+                **{rate: point["metrics"][rate] for rate in ("sensitivity", "specificity")},
+            }
+            for name, point in points.items()
+        },
+    }
 
 
 def _render_points(evaluation: Mapping[str, Any]) -> str:
@@ -74,7 +110,7 @@ def _render_points(evaluation: Mapping[str, Any]) -> str:
             counts,
         ]
         rows.append(cells)
-    return _render_table(texts.EVIDENCE_COLUMNS, rows, wide=(4,))
+    return render_table(texts.EVIDENCE_COLUMNS, rows, wide=(4,))
 
 
 def _render_triage(evaluation: Mapping[str, Any]) -> str:
@@ -97,21 +133,21 @@ def _render_parts(evaluation: Mapping[str, Any]) -> str:
         return ""
     rows = [
         [
-            f"<b>{texts.MIXED_NAME if row['value'] == texts.MIXED else escape(str(row['value']))}</b>",
+            f"<b>{texts.MIXED_NAME if row['value'] == MIXED else escape(str(row['value']))}</b>",
             f"{row['num_films']} <small>{row['num_fractured']} fractured</small>",
             *(_render_estimate(row[name]) for name in ("sensitivity", "specificity")),
         ]
         for row in parts
     ]
-    return f"<h3>{texts.EVIDENCE_PARTS}</h3>{_render_table(texts.EVIDENCE_PART_COLUMNS, rows)}"
+    return f"<h3>{texts.EVIDENCE_PARTS}</h3>{render_table(texts.EVIDENCE_PART_COLUMNS, rows)}"
 
 
 def _divide_body_parts(classifier: FractureClassifier) -> tuple[list[str], list[str]]:
     """Return the body parts that were measured, and those trained on without enough test films to measure."""
-    rows = [row for row in _list_parts(classifier.evaluation or {}) if row["value"] != texts.MIXED]
+    rows = [row for row in _list_parts(classifier.evaluation or {}) if row["value"] != MIXED]
     measured = [str(row["value"]) for row in rows if not row["too_few"]]
     trained = classifier.record.body_parts if classifier.record else []
-    return measured, [part for part in trained if part not in (*measured, texts.MIXED)]
+    return measured, [part for part in trained if part not in (*measured, MIXED)]
 
 
 def _list_parts(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -125,7 +161,7 @@ def _render_estimate(estimate: Mapping[str, Any] | None) -> str:
     return f"<b>{format_share(estimate['value'])}</b> <small>{format_interval(estimate)}</small>"
 
 
-def _render_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: tuple[int, ...] = ()) -> str:
+def render_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, wide: tuple[int, ...] = ()) -> str:
     """Return a table that becomes a list of cards on a narrow screen; `wide` cells get a line of their own there."""
     head = "".join(f"<th scope='col'>{column}</th>" for column in columns)
     body = "".join(

@@ -17,6 +17,7 @@ from PIL import Image
 
 import texts
 from hf_fracture.explain.attribution import Attribution
+from hf_fracture.explain.methods import WARNINGS
 from hf_fracture.explain.overlay import colour_table
 from hf_fracture.inference.classifier import Examination, FractureClassifier
 from hf_fracture.inference.finding import Finding
@@ -27,9 +28,12 @@ MAX_THUMBNAIL_PX: Final = 240
 SCALE_MARKS: Final = (0.01, 0.1, 0.5, 0.9, 0.99)  # labelled probabilities; the first and last are the scale's ends
 
 # What the gate refuses because it is no radiograph at all; its other codes concern films that cannot be answered.
+MIXED: Final = "mixed"  # a dataset's word for several body parts on one film
+OTHER_PART: Final = "another"  # the visitor's choice for what no model here was trained on
+UNTESTED_CODE: Final = "untested_body_part"  # the classifier's doubt, which the page states with figures
 NO_RADIOGRAPH_CODES: Final = frozenset({"not_a_radiograph", "colour_image", "drawing", "document", "saturated"})
 
-_CLASS_OF_DECISION: Final = {
+CLASS_OF_DECISION: Final = {
     "fracture": "fracture",
     "uncertain": "uncertain",
     "no fracture": "none",
@@ -48,8 +52,14 @@ def render_expired() -> str:
     return _answer_sheet("refused", texts.NO_ANSWER, texts.EXPIRED_SENTENCE)
 
 
-def render_answer(finding: Finding, classifier: FractureClassifier) -> str:
-    """Return the answer panel: words, probability on the scale of operating points, what such an answer is worth."""
+def render_answer(finding: Finding, classifier: FractureClassifier, *, body_part: str | None = "") -> str:
+    """Return the answer panel: words, probability on the scale of operating points, what such an answer is worth.
+
+    Args:
+        finding: The answer.
+        classifier: Who gave it.
+        body_part: What the visitor says that the film shows; empty to go by the file, None to say nothing of it.
+    """
     if finding.probability is None:
         return _render_refusal(finding)
     word = {"fracture": texts.FRACTURE, "uncertain": texts.UNCERTAIN}.get(finding.decision, texts.NO_FRACTURE)
@@ -59,9 +69,10 @@ def render_answer(finding: Finding, classifier: FractureClassifier) -> str:
         render_scale(finding.probability, limits, classifier),
         _render_notes(finding),
         _render_worth(finding, classifier.evaluation),
+        "" if body_part is None else render_part(finding, classifier, body_part=body_part),
         _render_source(finding),
     ]
-    return _answer_sheet(_CLASS_OF_DECISION[finding.decision], word, _explain_decision(finding, limits), *parts)
+    return _answer_sheet(CLASS_OF_DECISION[finding.decision], word, _explain_decision(finding, limits), *parts)
 
 
 def render_scale(probability: float, limits: tuple[float, float], classifier: FractureClassifier) -> str:
@@ -89,6 +100,56 @@ def render_scale(probability: float, limits: tuple[float, float], classifier: Fr
         f"<span class='needle' style='left:{place_on_scale(probability):.2%}'></span></div>"
         f"<ul class='points'>{_render_zone_key(low, high)}</ul>"
         f"<p class='soft'>{texts.POINTS} {escape(', '.join(names).lower())}</p>"
+    )
+
+
+def render_part(finding: Finding, classifier: FractureClassifier, *, body_part: str) -> str:
+    """Say what is known about films of this body part and view, as measured for this model.
+
+    Args:
+        finding: Brings what the file's header says.
+        classifier: Brings the measurements.
+        body_part: What the visitor says, which goes before what the file says; empty if nothing.
+    """
+    part = (body_part or finding.body_part or "").casefold()
+    sentences = [_describe_part(part, classifier)]
+    views = classifier.record.views if classifier.record else []
+    if finding.view and views and finding.view not in views:
+        sentences.append(texts.VIEW_UNTESTED.format(view=finding.view))
+    return "".join(f"<p class='part'>{escape(sentence)}</p>" for sentence in sentences if sentence)
+
+
+def _describe_part(part: str, classifier: FractureClassifier) -> str:
+    """Return one sentence on a body part, in lower case; empty if unknown."""
+    if not part:
+        return texts.PART_UNKNOWN if classifier.record else ""
+    if part == OTHER_PART:
+        return texts.PART_OTHER
+    rows = (classifier.evaluation or {}).get("subgroups", {}).get("rows", [])
+    row = next((row for row in rows if row["column"] == "body_part" and str(row["value"]).casefold() == part), None)
+    if row is not None and not row["too_few"]:
+        return texts.PART_MEASURED.format(
+            part=part,
+            num_films=row["num_films"],
+            found=format_share(row["sensitivity"]["value"]),
+            found_interval=format_interval(row["sensitivity"]),
+            alarms=format_share(1 - row["specificity"]["value"]),
+        )
+    trained = {name.casefold() for name in classifier.record.body_parts} if classifier.record else set()
+    return (texts.PART_TOO_FEW if part in trained else texts.PART_UNTESTED).format(part=part)
+
+
+def render_photograph_note(evaluation: Mapping[str, Any] | None) -> str:
+    """Say what photographs of films cost, from the measured robustness; empty if it was not measured."""
+    rows = (evaluation or {}).get("robustness") or []
+    row = next((row for row in rows if row["name"] == "phone photograph"), None)
+    if row is None:
+        return texts.PHOTOGRAPH_UNMEASURED
+    auroc = (evaluation or {})["metrics"]["auroc"]["value"]
+    return texts.PHOTOGRAPH_NOTE.format(
+        auroc=f"{row['auroc']['value']:.3f}",
+        original=f"{auroc:.3f}",
+        flipped=format_share(row["flipped_fraction"]["value"]),
     )
 
 
@@ -123,13 +184,15 @@ def render_viewer(examination: Examination | None, name: str | None = None) -> s
         return f"<div class='viewer'><div class='empty-film'>{texts.VIEWER_EMPTY}</div></div>"
     film = fit_image(examination.film, MAX_FILM_PX)
     width, height = film.size
-    picture = f"<img class='film' src='{encode_image(film, 'JPEG')}' alt='{escape(texts.FILM_ALT)}'>"
-    picture += _render_map_layer(examination.attribution)
+    source = encode_image(film, "JPEG")
+    layers = _render_map_layer(examination.attribution)
     size_px = f"{examination.film.width} x {examination.film.height} px"
     caption = f"<p class='soft name'>{escape(name)}, {size_px}</p>" if name else ""
-    size = f"aspect-ratio:{width}/{height};max-width:calc(62vh*{width / height:.4f})"
+    size = f"aspect-ratio:{width}/{height};max-width:calc(var(--film-height)*{width / height:.4f}*var(--zoom))"
+    frames = _render_frame("with-map", size, source, layers, texts.FILM_ALT)
+    frames += _render_frame("alone", size, "", "", texts.FILM_ALONE_ALT)
     legend = _render_legend(examination.attribution)
-    return f"<div class='viewer'><div class='stack' style='{size}'>{picture}</div>{legend}{caption}</div>"
+    return f"<div class='viewer'><div class='frames'>{frames}</div>{legend}{caption}</div>"
 
 
 def render_map(attribution: Attribution) -> Image.Image:
@@ -150,19 +213,40 @@ def render_map_worth(method: str, attribution: Attribution | None, scores: Mappi
         attribution: The map of this film, or None.
         scores: `FractureClassifier.attribution_scores`.
     """
-    measured = (scores or {}).get("methods", {}).get(method, {}).get("peak_in_region")
-    if measured and measured.get("value") is not None:
-        centre = (scores or {}).get("baselines", {}).get("centre", {}).get("peak_in_region", {}).get("value")
-        sentence = texts.MAP_WORTH.format(
-            value=format_share(measured["value"]),
-            interval=format_interval(measured),
-            centre="not measured" if centre is None else format_share(centre),
-        )
-    else:
-        sentence = texts.MAP_WORTH_UNKNOWN.format(method=texts.METHOD_NAMES.get(method, escape(method)))
+    sentence = escape(f"{describe_map_worth(method, scores)} {WARNINGS.get(method, '')}".strip())
     if attribution is not None and attribution.completeness_gap is not None:
         sentence += " " + texts.MAP_GAP.format(gap=f"{attribution.completeness_gap:.3f}")
-    return f"<p class='soft'>{sentence}</p>"
+    return f"<p class='soft'><strong>{texts.MAP_WORTH_TITLE}</strong> {sentence}</p>"
+
+
+def describe_map_worth(method: str, scores: Mapping[str, Any] | None) -> str:
+    """Say in one sentence how often the peak of such a map lies in the fracture, or that nobody knows."""
+    measured = (scores or {}).get("methods", {}).get(method, {}).get("peak_in_region")
+    if not measured or measured.get("value") is None:
+        return texts.MAP_WORTH_UNKNOWN.format(method=name_method(method))
+    centre = (scores or {}).get("baselines", {}).get("centre", {}).get("peak_in_region", {}).get("value")
+    return texts.MAP_WORTH.format(
+        value=format_share(measured["value"]),
+        interval=format_interval(measured),
+        centre="not measured" if centre is None else format_share(centre),
+    )
+
+
+def name_method(method: str) -> str:
+    """Return a method's name for people.
+
+    >>> [name_method(name) for name in ("grad_cam", "new_method")]
+    ['Grad-CAM', 'New method']
+    """
+    return texts.METHOD_NAMES.get(method, method.replace("_", " ").capitalize())
+
+
+def find_peak(attribution: Attribution) -> list[int] | None:
+    """Return [x, y] of the strongest evidence in pixels of the film; None for an empty map."""
+    if attribution.is_empty:
+        return None
+    row, column = np.unravel_index(int(attribution.values.argmax()), attribution.values.shape)
+    return [int(column), int(row)]
 
 
 def describe_place(heatmap: NDArray[np.float32]) -> str:
@@ -249,7 +333,7 @@ def _answer_sheet(tone: str, word: str, sentence: str, *parts: str) -> str:
 
 def _render_refusal(finding: Finding) -> str:
     """Return the answer panel of a file that was not answered: which kind of no, and each reason as a sentence."""
-    sentences = [_strip_subject(reason.sentence) for reason in finding.reasons]
+    sentences = [strip_subject(reason.sentence) for reason in finding.reasons]
     codes = {reason.code for reason in finding.reasons}
     if finding.decision == "error":
         word = texts.UNREADABLE
@@ -267,7 +351,7 @@ def _render_example(index: int, film: Image.Image, caption: str) -> str:
     return f"<button type='button' data-index='{index}' title='{label}'>{content}</button>"
 
 
-def _strip_subject(sentence: str) -> str:
+def strip_subject(sentence: str) -> str:
     """Drop the reader's "The file: " before a complaint; the panel's heading says it."""
     rest = sentence.removeprefix("The file: ")
     return rest[:1].upper() + rest[1:]
@@ -300,7 +384,7 @@ def _render_zone_key(low: float, high: float) -> str:
 
 
 def _render_notes(finding: Finding, *, reasons: bool = True) -> str:
-    notes = [reason.sentence for reason in finding.reasons] if reasons else []
+    notes = [reason.sentence for reason in finding.reasons if reason.code != UNTESTED_CODE] if reasons else []
     if finding.read_note:
         notes.append(texts.READ_NOTE.format(note=finding.read_note))
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
@@ -327,6 +411,20 @@ def _render_source(finding: Finding) -> str:
         model=finding.model, revision=(finding.revision or "unknown revision")[:12], seconds=f"{finding.seconds:.1f}"
     )
     return f"<p class='by'>{escape(line)}</p>"
+
+
+def _render_frame(kind: str, size: str, source: str, layers: str, alt: str) -> str:
+    """Return one picture in a frame that scrolls when it is enlarged.
+
+    The page's script gives the second frame the film of the first, so that it travels once.
+    """
+    content = f" src='{source}'" if source else ""
+    film = f"<img class='film'{content} alt='{escape(alt)}'>"
+    label = escape(texts.FRAME_LABELS[kind])
+    return (
+        f"<div class='frame {kind}' tabindex='0' role='region' aria-label='{label}'>"
+        f"<div class='stack' style='{size}'>{film}{layers}</div></div>"
+    )
 
 
 def _render_map_layer(attribution: Attribution | None) -> str:

@@ -12,16 +12,27 @@ NOTICE: Final = (
     "<span> No one may be diagnosed or treated on its answer.</span>"
 )
 
+TAB_ONE: Final = "One film"
+TAB_SEVERAL: Final = "Several films"
+TAB_COMPARE: Final = "Compare"
+TAB_EVIDENCE: Final = "Evidence"
+TAB_PROGRAM: Final = "For programs"
+
 DROP_TITLE: Final = "Your film"
 DROP_WORDS: Final = {  # replaces Gradio's own words in the drop zone
     "upload_text.drop_file": "Drop or paste a film here",
     "upload_text.click_to_upload": "Choose a file",
 }
 DROP_HINT: Final = (
-    "PNG, JPEG, TIFF, WebP or DICOM, 8 or 16 bit, up to {max_size}. Give it the film itself: no figure on this "
-    "page holds for photographs of a screen. Files stay on this server for at most {minutes} minutes and are used for "
-    "nothing else."
+    "PNG, JPEG, TIFF, WebP or DICOM, 8 or 16 bit, up to {max_size}. Your film is deleted when you leave, after "
+    "{minutes} minutes at the latest, and used for nothing else."
 )
+CAMERA_BUTTON: Final = "Photograph a film"
+PHOTOGRAPH_NOTE: Final = (
+    "Better the file than a photograph of it: on simulated phone photographs of the test films the area under the ROC "
+    "curve was {auroc} instead of {original}, and {flipped} of the answers changed sides."
+)
+PHOTOGRAPH_UNMEASURED: Final = "Give it the file itself: nobody has measured this model on photographs of films."
 
 DRAWINGS_TITLE: Final = "No film at hand? Try a drawing"
 DRAWINGS_NOTE: Final = (
@@ -31,12 +42,45 @@ DRAWINGS_NOTE: Final = (
 FILMS_TITLE: Final = "Or a film from {name}"
 FILMS_NOTE: Final = "Real films from the folder that this page was started with."
 
+PART_LABEL: Final = "Body part"
+PART_INFO: Final = "Only so that the page can say how the model does on it; the answer does not depend on it."
+PART_FROM_FILE: Final = "As the file says"
+PART_OTHER_CHOICE: Final = "Another one"
+PART_MEASURED: Final = (
+    "On {num_films} test films of the {part} it found {found} of the fractures ({found_interval}) and gave a false "
+    "alarm on {alarms} of the intact ones, at the balanced point."
+)
+PART_TOO_FEW: Final = (
+    "It was trained on films of the {part}, but nobody knows how often it is wrong on them: there were too few to test."
+)
+PART_UNTESTED: Final = (
+    "It was neither trained nor tested on this body part ({part}): no figure here holds for this film."
+)
+PART_OTHER: Final = (
+    "It was neither trained nor tested on body parts that are not in the list: no figure here holds for this film."
+)
+PART_UNKNOWN: Final = "The file does not say which body part this is. Choose it below, to see how the model does on it."
+VIEW_UNTESTED: Final = "It was not tested on this view ({view})."
+
 MODEL_LABEL: Final = "Model"
 METHOD_LABEL: Final = "How the map is made"
-METHOD_INFO: Final = "All explain the logit difference that decides. Grad-CAM comes at once, the others take seconds."
+METHOD_INFO: Final = "All explain the logit difference that decides. Grad-CAM comes at once, the others take a while."
 OPACITY_LABEL: Final = "Opacity of the map (%)"
+VIEW_LABEL: Final = "Show"
+VIEW_NAMES: Final = {"overlay": "Film with map", "side": "Side by side", "plain": "Film alone"}
+ZOOM_LABEL: Final = "Zoom (%)"
+WINDOW_TITLE: Final = "Window, for your eyes only"
+WINDOW_NOTE: Final = (
+    "Changes how the film is shown, not what the model sees: that is the film as its file windows it, here at 50 and "
+    "100. Levels are in percent of the grey scale."
+)
+CENTRE_LABEL: Final = "Window centre (%)"
+WIDTH_LABEL: Final = "Window width (%)"
+RESET_LABEL: Final = "As the file says"
 METHOD_NAMES: Final = {
     "grad_cam": "Grad-CAM",
+    "averaged_grad_cam": "Averaged Grad-CAM",
+    "guided_grad_cam": "Guided Grad-CAM",
     "integrated_gradients": "Integrated gradients",
     "gradient_shap": "GradientSHAP",
     "saliency": "Saliency",
@@ -78,15 +122,21 @@ ANSWERED_BY: Final = "{model} ({revision}), {seconds} s"
 # The film and its map.
 VIEWER_EMPTY: Final = "Here the film appears, with the map of the evidence over it."
 FILM_ALT: Final = "The film as the model was given it, upright and grey"
+FILM_ALONE_ALT: Final = "The same film without the map"
+FRAME_LABELS: Final = {
+    "with-map": "Film with map; scrolls with the arrow keys when enlarged",
+    "alone": "Film alone; scrolls with the arrow keys when enlarged",
+}
 MAP_ALT: Final = "Heat map of the evidence for a fracture, laid over the film; strongest {place}"
 MAP_EMPTY: Final = "The map is empty: nothing on this film spoke for a fracture."
 MAP_LEGEND: Final = "evidence for a fracture"
+MAP_WORTH_TITLE: Final = "What this map is worth:"
 MAP_WORTH: Final = (
-    "<strong>What this map is worth:</strong> its peak lies in the marked fracture in {value} of the fractured test "
+    "Its peak lies in the marked fracture in {value} of the fractured test "
     "films ({interval}); a guess at the centre: {centre}. A map can be wrong where the answer is right."
 )
 MAP_WORTH_UNKNOWN: Final = (
-    "<strong>What this map is worth is not known:</strong> nobody has measured how often {method} points at the "
+    "It is not known. Nobody has measured how often {method} points at the "
     "fracture with this model. Take it as a hint where to look, not as a finding."
 )
 MAP_GAP: Final = "Completeness gap: {gap} logits (0 would be exact)."
@@ -128,16 +178,185 @@ NOT_FOR: Final = (
     "Anything but fractures: it was never shown what a dislocation, a tumour or an infection is.",
 )
 NOT_FOR_PARTS: Final = "Films of {body_parts}: it was trained on some, but nobody knows how often it is wrong on them."
-MIXED: Final = "mixed"  # a dataset's word for several body parts on one film
 MIXED_NAME: Final = "several"
 MODALITY_NAMES: Final = {"XR": "plain radiographs (XR)", "CT": "CT", "MR": "MRI"}
 
-PROGRAM_TITLE: Final = "From a program"
-PROGRAM_NOTE: Final = (
-    "The same answer, as one row of <code>hf-fracture predict</code>. "
-    "<button type='button' class='link' data-opens='.show-api'>All parameters and clients</button>"
+SEVERAL_TITLE: Final = "Your films"
+SEVERAL_NOTE: Final = (
+    "Up to {max_films} at once; a folder of any size is for <code>hf-fracture predict</code>. They are deleted as soon "
+    "as they have been read."
 )
-PROGRAM_EXAMPLE: Final = """from gradio_client import Client, handle_file
+SEVERAL_EMPTY: Final = "Drop films above and press Read. A bad file gets a sentence and stops none of the others."
+START_LABEL: Final = "Read"
+STOP_LABEL: Final = "Stop"
+STOPPED: Final = "Stopped. What was read so far stays below."
+PROGRESS: Final = "{done} of {all} films"
+PROGRESS_LABEL: Final = "Films read"
+DONE: Final = "{num_films} films read, {num_failed} of them without an answer. {left_out}"
+LEFT_OUT: Final = "{num} more were left out: {max_films} at once."
+TABLE_COLUMNS: Final = ("Film and map", "File", "Answer", "Probability")
+SAVE_CSV: Final = "Save findings (CSV)"
+SAVE_ZIP: Final = "Save everything (ZIP)"
+STUDIES_TITLE: Final = "Studies"
+STUDY_COLUMNS: Final = ("Study", "Films", "Answer for the study", "Probability")
 
-finding = Client("{url}").predict(film=handle_file("wrist.png"), api_name="/predict")
+COMPARE_TITLE: Final = "One film, two answers"
+COMPARE_NOTE: Final = (
+    "Two models, or two ways to make the map, side by side on one film. The models are those that this page was "
+    "started with."
+)
+COMPARE_ONE_MODEL: Final = "This page was started with one model, so the two sides differ in the map alone."
+COMPARE_EMPTY: Final = "Drop a film above."
+SIDE_LABELS: Final = ("Left", "Right")
+SAME_ANSWER: Final = "Both sides answer the same. Their probabilities differ by {points} percentage points."
+OTHER_ANSWER: Final = "The two sides answer differently. Their probabilities differ by {points} percentage points."
+NO_TWO_ANSWERS: Final = "At least one side gave no answer, so there is nothing to compare."
+PEAKS_APART: Final = "The peaks of the two maps lie {share} of the film's diagonal apart."
+TOO_MANY: Final = "Expected at most {max_films} films at once, got {num}. Send them in parts."
+
+PROOF_TITLE: Final = "How well it does, with 95% intervals"
+PROOF_NOTE: Final = (
+    "{num_films} films of <b>{dataset}</b> ({split} split), {num_fractured} of them fractured, {num_leaked} of "
+    "them with "
+    "a copy among the training films. Intervals from {resamples} resamples by patient or group; thresholds were fixed "
+    "before these films were looked at."
+)
+METRIC_NAMES: Final = {"auroc": "Area under the ROC curve", "average_precision": "Average precision"}
+RATE_NAMES: Final = {"sensitivity": "sensitivity", "specificity": "specificity"}
+CALIBRATION_TITLE: Final = "Does 20% mean 20%?"
+CALIBRATION_NOTE: Final = (
+    "Films are grouped by the probability they got. On the diagonal, as many were fractured as promised. Expected "
+    "calibration error {error}; calibration slope {slope} ({lower} to {upper}), where 1 would be neither too bold "
+    "nor too "
+    "timid."
+)
+CALIBRATION_HOW: Final = (
+    "Left of the middle the model promised little, right of it much; above the line it promised too little."
+)
+CALIBRATION_AXES: Final = ("probability given", "share fractured")
+GROUPS_TITLE: Final = "Where it does better and worse"
+GROUPS_NOTE: Final = "Area under the ROC curve for each kind of film. Wide ranges mean few films, not good ones."
+GROUP_COUNT: Final = "{num_films} films, {num_fractured} fractured"
+COLUMN_NAMES: Final = {"body_part": "Body part", "view": "View", "hardware": "Metal on the film", "image_size": "Size"}
+COPIES_TITLE: Final = "Bad copies of the same films"
+COPIES_NOTE: Final = (
+    "The test films again, spoilt on purpose: area under the ROC curve, and how many answers changed sides."
+)
+AS_IT_IS: Final = "as it is"
+FLIPPED: Final = "{share} changed sides"
+SHORTCUTS_TITLE: Final = "Does it look at the bone?"
+SHORTCUTS_NOTE: Final = (
+    "Area under the ROC curve when it should not be able to tell, or should not need to. What stays above 0.5 "
+    "without the "
+    "body was learned from something else than fractures."
+)
+SHORTCUT_NAMES: Final = {
+    "blanked_body": "with the body painted over",
+    "masked_marks": "with marks painted over",
+    "frame": "another program that sees only size, borders and file size",
+}
+MAPS_TITLE: Final = "Do the maps point at the fracture?"
+MAPS_NOTE: Final = (
+    "Share of {num_films} fractured test films on which the peak of the map lies in the region that a radiologist "
+    "marked. "
+    "The marked region covers {region} of a film on average."
+)
+BASELINE_NAMES: Final = {"centre": "always the centre of the film", "edges": "the strongest edge in the film"}
+GATE_TITLE: Final = "What it refuses"
+GATE_NOTE: Final = "Pictures that are no films like those it was trained on get a refusal instead of an answer."
+GATE_LINE: Final = "{films}: {num_refused} of {num_films} refused ({share})"
+GATE_SETS: Final = {"validation": "real films, validation", "test": "real films, test"}
+EXPORT_TITLE: Final = "The same answers everywhere"
+EXPORT_NOTE: Final = "How far the exported forms of the network are from the original, as measured."
+LEAK_TITLE: Final = "Why other pages promise more"
+LEAK_NOTE: Final = (
+    "Most fracture projects quote the published split of {dataset}. Nearly all of its test films have a copy, "
+    "turned or "
+    "mirrored, among the training films. Below, the share of test films with such a copy:"
+)
+LEAK_LABELS: Final = {
+    "published, test": "Published split",
+    "clean, validation and test": "Clean split, no film on both sides",
+}
+LEAK_WORDS: Final = "{num_copied} of {num_films} test films"
+LEAK_AUROC: Final = "The same small network on both splits: area under the ROC curve"
+LEAK_MORAL: Final = (
+    "A figure from the first row measures memory as well as skill. No figure of this page comes from it."
+)
+LIMITS_TITLE: Final = "Limits"
+LIMITS: Final = (
+    "Trained and tested on films of one public dataset. At another hospital, with other machines, it will do worse.",
+    "The labels are those of the dataset; some of them are wrong.",
+    "The test films hold more fractures than an emergency department sees, so there more alarms are false.",
+    "Nobody has compared it with doctors, and nobody has tested it on patients.",
+    "A heat map shows where the network looked, not why, and not what it overlooked.",
+)
+
+PROGRAM_TITLE: Final = "Ask it from a program"
+PROGRAM_NOTE: Final = (
+    "Four endpoints, no key. Every answer is a row of <code>hf-fracture predict</code>. "
+    "<button type='button' class='link' data-opens='.show-api'>Gradio's own reference</button>"
+)
+PROGRAM_LIMITS: Final = (
+    "At most {max_size} a file, {max_films} films a call, {max_waiting} calls waiting; a queue that is full says "
+    "so, and "
+    "one that is long says how long."
+)
+ENDPOINTS: Final = {
+    "/predict": ("film, model", "one finding", "Is there a fracture on this film?"),
+    "/explain": ("film, method, model", "film with map (PNG), explanation", "Where does it look?"),
+    "/predict_many": ("films, model", "list of findings", "Several films at once; a bad one stops no other."),
+    "/describe_model": (
+        "model",
+        "what the Evidence tab says, as JSON",
+        "How often is it wrong, and what is it not for?",
+    ),
+}
+ENDPOINT_COLUMNS: Final = ("Endpoint", "Takes", "Gives", "For")
+FINDING_TITLE: Final = "A finding"
+FINDING_COLUMNS: Final = ("Field", "Type", "Meaning")
+FINDING_FIELDS: Final = {
+    "path": ("null", "where the film came from; programs know"),
+    "decision": ("string", "fracture, no fracture, uncertain, refused or error"),
+    "probability": ("number or null", "calibrated probability of a fracture, 0 to 1; null without an answer"),
+    "operating_point": ("string or null", "the threshold that decided: screening, balanced or rule_in"),
+    "reasons": ("list of {code, sentence}", "why there is no answer, or what to keep in mind"),
+    "body_part": ("string or null", "as a DICOM header says"),
+    "view": ("string or null", "frontal, lateral or oblique, as a DICOM header says"),
+    "study_id": ("string or null", "salted hash from a DICOM header; never a name"),
+    "gate_score": ("number or null", "how far the film is from the training films; refused above 1"),
+    "read_note": ("string or null", "what reading had to mend"),
+    "model": ("string", "name of the model"),
+    "revision": ("string or null", "commit, or hash of the weights"),
+    "seconds": ("number", "time for this film"),
+}
+EXAMPLES_TITLE: Final = {"python": "Python", "javascript": "JavaScript", "curl": "curl", "mcp": "MCP"}
+EXAMPLE_PYTHON: Final = """# pip install gradio_client
+from gradio_client import Client, handle_file
+
+client = Client("{url}")
+finding = client.predict(film=handle_file("wrist.png"), api_name="/predict")
 print(finding["decision"], finding["probability"])"""
+EXAMPLE_JAVASCRIPT: Final = """async function predict(file) {{  // a File or Blob, in a browser or in Node 20
+  const api = "{url}/gradio_api";
+  const form = new FormData();
+  form.append("files", file, file.name ?? "film.png");
+  const [path] = await (await fetch(`${{api}}/upload`, {{ method: "POST", body: form }})).json();
+  const film = {{ path, meta: {{ _type: "gradio.FileData" }} }};
+  const call = await fetch(`${{api}}/call/predict`, {{
+    method: "POST",
+    headers: {{ "Content-Type": "application/json" }},
+    body: JSON.stringify({{ data: [film] }}),
+  }});
+  const {{ event_id }} = await call.json();
+  const events = await (await fetch(`${{api}}/call/predict/${{event_id}}`)).text();
+  return JSON.parse(events.split("event: complete\\ndata: ")[1])[0];
+}}"""
+EXAMPLE_CURL: Final = """API={url}/gradio_api
+FILE=$(curl -s -F "files=@wrist.png" $API/upload | sed 's/[][]//g')
+EVENT=$(curl -s -H 'Content-Type: application/json' $API/call/predict \\
+  -d "{{\\"data\\": [{{\\"path\\": $FILE, \\"meta\\": {{\\"_type\\": \\"gradio.FileData\\"}}}}]}}" \\
+  | sed 's/.*: *"//; s/".*//')
+curl -sN $API/call/predict/$EVENT"""
+EXAMPLE_MCP: Final = """{{ "mcpServers": {{ "fractures": {{ "url": "{url}/gradio_api/mcp/" }} }} }}"""
+MCP_OFF: Final = "This server offers no MCP tools: the package mcp is not installed (pip install 'hf-fracture[mcp]')."

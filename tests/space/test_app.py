@@ -1,6 +1,7 @@
 """The layout: one public endpoint, a chooser only where there is a choice, nothing fetched, metadata that agrees."""
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from PIL import Image
 
 import app
+import endpoints
 import texts
 from hf_fracture.inference.classifier import FractureClassifier
 
@@ -21,14 +23,32 @@ def find_component(config: Mapping[str, Any], elem_id: str) -> dict[str, Any]:
     return props
 
 
-def test_predict_is_the_only_public_endpoint(measured: FractureClassifier) -> None:
+ENDPOINTS = {
+    "/predict": ["film", "model"],
+    "/explain": ["film", "method", "model"],
+    "/predict_many": ["films", "model"],
+    "/describe_model": ["model"],
+}
+
+
+def test_endpoints_are_four_and_documented(measured: FractureClassifier) -> None:
     info = app.build_page({"measured": measured}).get_api_info()
     assert info is not None
-    assert list(info["named_endpoints"]) == ["/predict"]
     assert info["unnamed_endpoints"] == {}
-    endpoint = info["named_endpoints"]["/predict"]
-    assert [parameter["parameter_name"] for parameter in endpoint["parameters"]] == ["film"]
-    assert "not a medical device" in endpoint["description"]
+    assert set(info["named_endpoints"]) == set(ENDPOINTS) == set(texts.ENDPOINTS)
+    for name, parameters in ENDPOINTS.items():
+        endpoint = info["named_endpoints"][name]
+        assert [parameter["parameter_name"] for parameter in endpoint["parameters"]] == parameters
+        assert "Returns:" in endpoint["description"]
+    assert "not a medical device" in info["named_endpoints"]["/predict"]["description"]
+
+
+def test_models_are_a_closed_list_for_programs_too(measured: FractureClassifier) -> None:
+    info = app.build_page({"measured": measured}).get_api_info()
+    assert info is not None
+    model = info["named_endpoints"]["/predict"]["parameters"][1]
+    assert model["type"]["enum"] == ["measured"]
+    assert model["parameter_default"] == "measured"
 
 
 def test_models_can_be_chosen_only_where_there_are_several(
@@ -41,6 +61,39 @@ def test_models_can_be_chosen_only_where_there_are_several(
     assert [value for _, value in find_component(both, "model")["choices"]] == ["measured", "other"]
 
 
+def test_models_of_a_space_come_from_a_file_or_are_the_shipped_one(tmp_path: Path) -> None:
+    assert app.read_models(tmp_path) == [None]
+    (tmp_path / "model.txt").write_text("owner/first\n\n  owner/second \n")
+    assert app.read_models(tmp_path) == ["owner/first", "owner/second"]
+
+
+def test_page_keeps_no_record_of_what_visitors_did(
+    measured: FractureClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    page = app.build_page({"measured": measured})
+    monkeypatch.setattr(page, "launch", lambda **options: asked.update(options) or (None, "http://here", None))
+    assert app.launch_page(page) == "http://here"
+    assert asked["run_history"] is False
+    assert asked["enable_monitoring"] is False
+    assert asked["pwa"] is True
+    assert asked["max_file_size"] == "64mb"
+
+
+def test_gpu_is_borrowed_only_where_a_space_lends_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import types
+
+    def ask() -> str:
+        return "answer"
+
+    assert endpoints.borrow_gpu(ask) is ask
+    lender = types.ModuleType("spaces")
+    lender.GPU = lambda function: lambda: f"{function()} from a GPU"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "spaces", lender)
+    monkeypatch.setattr(endpoints, "find_spec", lambda name: name)
+    assert endpoints.borrow_gpu(ask)() == "answer from a GPU"
+
+
 def test_notice_stands_on_the_page(measured: FractureClassifier) -> None:
     config = app.build_page({"measured": measured}).get_config_file()
     assert "Not a medical device" in find_component(config, "notice")["value"]
@@ -49,7 +102,7 @@ def test_notice_stands_on_the_page(measured: FractureClassifier) -> None:
 def test_uploads_are_deleted_and_the_hint_says_when(measured: FractureClassifier) -> None:
     page = app.build_page({"measured": measured})
     assert page.delete_cache == (60, 900)
-    assert "at most 16 minutes" in str(page.get_config_file())
+    assert "after 16 minutes at the latest" in str(page.get_config_file())
 
 
 def test_examples_do_not_carry_their_path_to_the_browser(

@@ -7,11 +7,14 @@ import pytest
 
 import evidence
 import panels
+import program
+import texts
 from hf_fracture.inference.classifier import FractureClassifier
+from hf_fracture.inference.finding import COLUMNS
 
 
 def test_evidence_shows_each_point_with_its_intervals(measured: FractureClassifier) -> None:
-    html = evidence.render_evidence(measured)
+    html = evidence.render_summary(measured)
     assert measured.evaluation is not None
     for point in measured.evaluation["operating_points"]["points"].values():
         for name in ("sensitivity", "specificity"):
@@ -24,7 +27,7 @@ def test_evidence_shows_each_point_with_its_intervals(measured: FractureClassifi
 
 
 def test_evidence_of_three_answers_and_body_parts(measured: FractureClassifier) -> None:
-    html = evidence.render_evidence(measured)
+    html = evidence.render_summary(measured)
     assert measured.evaluation is not None
     coverage = measured.evaluation["selective"]["metrics"]["coverage"]
     assert f"decides {panels.format_share(coverage['value'])} of the films" in html
@@ -33,7 +36,7 @@ def test_evidence_of_three_answers_and_body_parts(measured: FractureClassifier) 
 
 
 def test_missing_measurements_are_said_loudly(unmeasured: FractureClassifier) -> None:
-    html = evidence.render_evidence(unmeasured)
+    html = evidence.render_summary(unmeasured)
     assert "Nobody knows" in html
     assert "%" not in html
 
@@ -43,7 +46,7 @@ def test_names_from_a_model_folder_are_escaped(measured: FractureClassifier, mon
     assert changed is not None
     changed["dataset"]["name"] = "<script>x</script>"
     monkeypatch.setitem(measured.__dict__, "evaluation", changed)
-    assert "<script>" not in evidence.render_evidence(measured)
+    assert "<script>" not in evidence.render_summary(measured)
 
 
 def test_use_divides_the_body_parts_into_measured_and_not(
@@ -60,9 +63,15 @@ def test_use_divides_the_body_parts_into_measured_and_not(
 
 
 def test_program_shows_the_address_it_is_given() -> None:
-    html = evidence.render_program("http://example.test:1234")
+    html = program.render_program("http://example.test:1234", limits="64 MB", has_tools=False)
     assert "http://example.test:1234" in html
-    assert "/predict" in html
+    assert "/predict_many" in html
+    assert "hf-fracture[mcp]" in html
+    assert "/gradio_api/mcp/" in program.render_program("http://example.test:1234", limits="64 MB", has_tools=True)
+
+
+def test_program_documents_every_field_of_a_finding() -> None:
+    assert tuple(texts.FINDING_FIELDS) == COLUMNS
 
 
 def test_page_style_and_script_fetch_nothing(repository_dir: Path) -> None:

@@ -1,5 +1,6 @@
 """From a map to the one region that it points at. May depend on numpy and `errors` only."""
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -47,6 +48,18 @@ def find_candidate(values: NDArray[np.floating], *, threshold_fraction: float) -
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     x, y = _span(columns, left, step, values.shape[1]), _span(rows, top, step, values.shape[0])
     return (x[0], y[0], x[1] - x[0], y[1] - y[0])
+
+
+def measure_box_overlap(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the intersection over union of two boxes (x, y, width, height), in [0, 1].
+
+    >>> measure_box_overlap((0, 0, 2, 2), (1, 0, 2, 2))
+    0.3333333333333333
+    """
+    across = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    down = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
+    shared = max(0.0, across) * max(0.0, down)
+    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
 
 
 def choose_box_style(decision: str) -> BoxStyle | None:

@@ -5,7 +5,7 @@ Torch is imported inside the functions. May depend on `data`, `config`, `labels`
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -251,19 +251,33 @@ def _load_pretrained(source: str, config: "PreTrainedConfig", revision: str | No
     from transformers import AutoModelForImageClassification
 
     try:
-        model, loading = AutoModelForImageClassification.from_pretrained(
-            source,
-            config=config,
-            revision=revision,
-            ignore_mismatched_sizes=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with _silent_loading():
+            model, loading = AutoModelForImageClassification.from_pretrained(
+                source,
+                config=config,
+                revision=revision,
+                ignore_mismatched_sizes=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
     except (OSError, ValueError) as error:
         raise MissingInputError(_describe_missing(source, error)) from error
     _check_loaded(cast("PreTrainedModel", model), loading, source)
     return cast("PreTrainedModel", model)
+
+
+@contextlib.contextmanager
+def _silent_loading() -> Iterator[None]:
+    """Keep transformers from reporting a fresh head and cut stages, which are meant; `_check_loaded` looks itself."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _check_loaded(model: "PreTrainedModel", loading: dict[str, Any], source: str) -> None:

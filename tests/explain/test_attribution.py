@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hf_fracture.data.transforms import Letterbox, fit_letterbox
 from hf_fracture.errors import UsageError
 from hf_fracture.explain.attribution import METHODS, Method, attribute, build_attribution, build_score_function
+from tests.explain.conftest import count_hooks
 
 SIZE_PX = 64
 
@@ -37,13 +38,6 @@ def pixel_values(letterbox: Letterbox) -> NDArray[np.float32]:
     width, height = letterbox.scaled_size
     values[:, :height, :width] = np.random.default_rng(0).normal(size=(height, width))
     return values
-
-
-def count_hooks(model: Any) -> int:
-    return sum(
-        len(module._forward_hooks) + len(module._forward_pre_hooks) + len(module._backward_hooks)
-        for module in model.modules()
-    )
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,7 +1,5 @@
 """The closed form of Grad-CAM against hand-computed cases and against Captum."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -9,43 +7,7 @@ from hf_fracture.data.transforms import fit_letterbox
 from hf_fracture.errors import UsageError
 from hf_fracture.explain.attribution import attribute, build_attribution
 from hf_fracture.explain.closed_form import PooledHead, closed_form_grad_cam, read_pooled_head
-
-
-def build_tiny(kind: str) -> Any:
-    import torch
-    from transformers import (
-        ConvNextConfig,
-        ConvNextForImageClassification,
-        ConvNextV2Config,
-        ConvNextV2ForImageClassification,
-        ResNetConfig,
-        ResNetForImageClassification,
-        ViTConfig,
-        ViTForImageClassification,
-    )
-
-    torch.manual_seed(0)
-    sizes: dict[str, Any] = {"hidden_sizes": [8, 16], "depths": [1, 1]}
-    model: Any
-    if kind == "resnet":
-        model = ResNetForImageClassification(ResNetConfig(embedding_size=8, layer_type="basic", **sizes))
-    elif kind == "convnext":
-        model = ConvNextForImageClassification(ConvNextConfig(num_stages=2, **sizes))
-    elif kind == "convnextv2":
-        model = ConvNextV2ForImageClassification(ConvNextV2Config(num_stages=2, **sizes))
-    else:
-        model = ViTForImageClassification(ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
-    return model.eval()
-
-
-def shake_parameters(model: Any) -> None:
-    """Move every parameter off its initial value, so that no scale is 1 and no shift 0 by accident."""
-    import torch
-
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+from tests.explain.conftest import build_tiny, shake_parameters
 
 
 @pytest.mark.parametrize("kind", ["resnet", "convnext", "convnextv2"])

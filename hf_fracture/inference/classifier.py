@@ -314,6 +314,7 @@ class FractureClassifier:
         known = {
             "body_part": prepared.radiograph.body_part,
             "view": prepared.radiograph.view,
+            "laterality": prepared.radiograph.laterality,
             "study_id": prepared.radiograph.study_id,
             "gate_score": prepared.verdict.score,
             "read_note": prepared.radiograph.read_note,

@@ -42,6 +42,7 @@ class Finding:
         reasons: Empty for an ordinary answer.
         body_part: As the file's header says; None if unknown.
         view: As the file's header says; None if unknown.
+        laterality: `L` or `R` as the file's header says; None if unknown.
         study_id: Salted hash from the file's header; None if unknown.
         gate_score: How far the film is from those of the training set, at least 0; refused above 1. None if not read.
         read_note: What reading had to mend: truncated, rotated by EXIF, scaled from 16 bit; None if nothing.
@@ -57,6 +58,7 @@ class Finding:
     reasons: list[Reason] = field(default_factory=list)
     body_part: str | None = None
     view: str | None = None
+    laterality: str | None = None
     study_id: str | None = None
     gate_score: float | None = None
     read_note: str | None = None

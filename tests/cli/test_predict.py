@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
 from hf_fracture.cli.main import main
-from hf_fracture.cli.predict import parse_shard
+from hf_fracture.cli.predict import parse_shard, read_launched_shard
 from hf_fracture.data.phantoms import draw_phantom
+from hf_fracture.errors import UsageError
 from hf_fracture.inference.classifier import FractureClassifier
+from hf_fracture.inference.dicom_result import SECONDARY_CAPTURE
 from hf_fracture.inference.finding import COLUMNS
 
 Captured = pytest.CaptureFixture[str]
@@ -86,7 +89,7 @@ def test_table_has_the_documented_columns_and_one_row_per_film(
     for row in rows:
         assert float(row["probability"]) == pytest.approx(classifier.predict(row["path"]).probability, abs=1e-6)
     assert capsys.readouterr().out == ""  # data went to the file, words to stderr
-    assert not list(tmp_path.glob(".findings*"))
+    assert not list(tmp_path.glob("findings*.partial"))
 
 
 def test_plain_output_is_one_line_per_film_for_a_person(
@@ -124,20 +127,149 @@ def test_existing_table_is_left_alone_unless_overwriting_is_asked_for(
     assert len(read_csv(table)) == 3
 
 
-def test_interrupted_run_leaves_the_old_table(
-    good_dir: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_run_leaves_the_old_table_and_its_own_rows_to_go_on_from(
+    good_dir: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     def interrupt(self: FractureClassifier, sources: object) -> Iterator[Any]:
         yield self.predict(good_dir / "a.png")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FractureClassifier, "predict_many", interrupt)
     table = tmp_path / "findings.csv"
     table.write_text("old")
-    arguments = ["predict", str(good_dir), "--model", str(tiny_model_dir), "--csv", str(table), "--overwrite"]
-    assert main(arguments) == 130
+    arguments = ["predict", str(good_dir), "--model", str(tiny_model_dir), "--csv", str(table)]
+    with monkeypatch.context() as patched:
+        patched.setattr(FractureClassifier, "predict_many", interrupt)
+        assert main([*arguments, "--overwrite"]) == 130
     assert table.read_text() == "old"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["findings.csv", "good"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["findings.csv", "findings.csv.partial", "good"]
+    assert "--resume" in capsys.readouterr().err
+
+    partial = tmp_path / "findings.csv.partial"
+    partial.write_bytes(partial.read_bytes() + (str(good_dir / "b.jpg") + ",fract").encode())  # cut off in a row
+    judged: list[str] = []
+    predict_many = FractureClassifier.predict_many
+
+    def watch(self: FractureClassifier, sources: list[Path]) -> Iterator[Any]:
+        judged.extend(path.name for path in sources)
+        return predict_many(self, sources)
+
+    monkeypatch.setattr(FractureClassifier, "predict_many", watch)
+    assert main([*arguments, "--resume"]) == 0
+    assert judged == ["b.jpg", "c.png"]
+    assert [Path(row["path"]).name for row in read_csv(table)] == ["a.png", "b.jpg", "c.png"]
+    assert not partial.exists()
+    draw_phantom(9, fractured=True).image.save(good_dir / "z.png")  # a whole table takes what came later
+    assert main([*arguments, "--resume"]) == 0
+    assert judged == ["b.jpg", "c.png", "z.png"]
+    assert len(read_csv(table)) == 4
+
+
+def test_half_written_table_is_not_started_again_by_mistake(
+    good_dir: Path, tiny_model_dir: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    partial = tmp_path / "findings.csv.partial"
+    partial.write_text("precious")
+    arguments = ["predict", str(good_dir), "--model", str(tiny_model_dir), "--csv", str(tmp_path / "findings.csv")]
+    assert main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert partial.read_text() == "precious"
+    assert main([*arguments, "--resume"]) == 2  # no table of findings
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+def test_table_of_another_model_is_not_gone_on_with(
+    good_dir: Path, tiny_model_dir: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    table = tmp_path / "findings.csv"
+    arguments = ["predict", str(good_dir), "--model", str(tiny_model_dir), "--csv", str(table)]
+    assert main(arguments) == 0
+    table.write_text(table.read_text().replace(read_csv(table)[0]["revision"], "0" * 12))
+    assert main([*arguments, "--resume"]) == 2
+    assert "another table" in " ".join(capsys.readouterr().err.split())
+
+
+def test_launched_processes_share_the_films_and_write_tables_of_their_own(
+    good_dir: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        arguments = ["predict", str(good_dir), "--model", str(tiny_model_dir), "--csv", str(tmp_path / "all.csv")]
+        assert main(arguments) == 0
+    names = ["all-00001-of-00002.csv", "all-00002-of-00002.csv"]
+    found = [[Path(row["path"]).name for row in read_csv(tmp_path / name)] for name in names]
+    assert found == [["a.png", "c.png"], ["b.jpg"]]
+
+
+@pytest.mark.parametrize(("rank", "world_size"), [("2", "2"), ("-1", "2"), ("x", "2")])
+def test_launcher_that_contradicts_itself_is_refused(
+    rank: str, world_size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", world_size)
+    with pytest.raises(UsageError, match="RANK"):
+        read_launched_shard()
+
+
+@pytest.mark.parametrize("extra", [["--overwrite"], ["--studies", "s.csv"]])
+def test_resume_refuses_what_contradicts_it(extra: list[str], tmp_path: Path, capsys: Captured) -> None:
+    assert main(["predict", str(tmp_path), "--csv", "x.csv", "--resume", *extra]) == 2
+    assert main(["predict", str(tmp_path), "--resume"]) == 2
+    assert "--csv" in capsys.readouterr().err
+
+
+def test_studies_and_dicom_results_come_from_the_headers_and_leave_the_films_as_they_are(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    for seed, (study, view) in enumerate([("1.2.3", "PA"), ("1.2.3", "LL"), ("1.2.4", "PA")]):
+        write_dicom(films / f"{seed}.dcm", study=study, view=view, seed=seed)
+    before = {path: path.read_bytes() for path in films.iterdir()}
+    arguments = ["predict", str(films), "--model", str(tiny_model_dir), "--csv", str(tmp_path / "films.csv")]
+    out = tmp_path / "results"
+    assert main([*arguments, "--studies", str(tmp_path / "studies.csv"), "--dicom-out", str(out)]) == 0
+    assert {path: path.read_bytes() for path in films.iterdir()} == before
+    rows, studies = read_csv(tmp_path / "films.csv"), read_csv(tmp_path / "studies.csv")
+    assert [row["laterality"] for row in rows] == ["L"] * 3
+    assert [int(study["num_films"]) for study in studies] == [2, 1]
+    assert studies[0]["views"] == "frontal; lateral"
+    assert studies[0]["probability"] == max(row["probability"] for row in rows[:2])
+    text = (tmp_path / "films.csv").read_text() + (tmp_path / "studies.csv").read_text()
+    assert "Doe" not in text
+    assert "1.2.3" not in text
+
+    capture, original = pydicom.dcmread(out / "0.dcm.dcm"), pydicom.dcmread(films / "0.dcm")
+    assert capture.SOPClassUID == SECONDARY_CAPTURE
+    assert (capture.StudyInstanceUID, capture.PatientName) == (original.StudyInstanceUID, original.PatientName)
+    assert capture.SeriesInstanceUID != original.SeriesInstanceUID
+    assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == original.SOPInstanceUID
+    assert capture.pixel_array.shape == (original.Rows, original.Columns, 3)
+    assert "not for diagnosis" in capture.DerivationDescription
+    facts = json.loads((out / "0.dcm.json").read_text())
+    assert facts["film_sop_instance_uid"] == original.SOPInstanceUID
+    assert facts["overlay_sop_instance_uid"] == capture.SOPInstanceUID
+    assert f"{facts['probability']:.6f}" == rows[0]["probability"]
+
+
+def write_dicom(path: Path, *, study: str, view: str, seed: int) -> None:
+    pixels = np.asarray(draw_phantom(seed, fractured=False, size_px=(240, 320)).image)
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    meta.MediaStorageSOPInstanceUID = f"1.9.{seed}"
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    film = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    film.PatientName, film.PatientID, film.Modality = "Doe^Jane", "4711", "DX"
+    film.StudyInstanceUID, film.SeriesInstanceUID = study, f"{study}.1"
+    film.ViewPosition, film.ImageLaterality, film.BodyPartExamined = view, "L", "WRIST"
+    film.Rows, film.Columns = pixels.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    film.BitsAllocated = film.BitsStored = 8
+    film.HighBit, film.PixelRepresentation = 7, 0
+    film.WindowCenter, film.WindowWidth = 128, 256
+    film.PixelData = pixels.tobytes()
+    film.save_as(path, enforce_file_format=True)
 
 
 def test_rows_are_written_as_they_come(
@@ -147,7 +279,7 @@ def test_rows_are_written_as_they_come(
 
     def watch(self: FractureClassifier, sources: list[Path]) -> Iterator[Any]:
         for source in sources:
-            seen.append(sum(len(path.read_text().splitlines()) for path in tmp_path.glob(".findings*")))
+            seen.append(sum(len(path.read_text().splitlines()) for path in tmp_path.glob("findings*.partial")))
             yield self.predict(source)
 
     monkeypatch.setattr(FractureClassifier, "predict_many", watch)

@@ -20,8 +20,8 @@ def build_finding(**changes: Any) -> Finding:
 
 def test_columns_are_the_documented_ones_in_their_order() -> None:
     documented = (
-        *("path", "decision", "probability", "operating_point", "reasons", "body_part", "view", "study_id"),
-        *("gate_score", "read_note", "model", "revision", "seconds"),
+        *("path", "decision", "probability", "operating_point", "reasons", "body_part", "view", "laterality"),
+        *("study_id", "gate_score", "read_note", "model", "revision", "seconds"),
     )
     assert documented == COLUMNS
 

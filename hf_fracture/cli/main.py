@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, str]] = {
     "data": "List, download, prepare and audit datasets",
     "backbones": "List the backbones and recipes that can be trained",
     "train": "Fine-tune a backbone on a prepared dataset",
+    "crossval": "Train and measure on k folds that share no group",
     "evaluate": "Measure a model on a split and write evaluation.json",
     "compare": "Measure two models on the same films",
     "explain-eval": "Score a model's heatmaps against marked fractures",

@@ -3,26 +3,28 @@
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import platform
-import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from hf_fracture.errors import MissingInputError, OutputExistsError, UsageError
+from hf_fracture.errors import MissingInputError, MissingPackageError, UsageError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
     from transformers import HfArgumentParser
     from transformers.trainer_utils import EvalPrediction
 
-    from hf_fracture.config import RecipeConfig
+    from hf_fracture.config import FractureRecord, RecipeConfig
     from hf_fracture.evaluation.predictions import Predictions
     from hf_fracture.training.arguments import FractureTrainingArguments
-    from hf_fracture.training.trainer import TrainingResult
+    from hf_fracture.training.trainer import ComputeMetrics, TrainingResult
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "scikit-learn", "hf-fracture")
+MODEL_NAME = "model"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,37 +34,120 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="Fine-tune a backbone on a prepared dataset",
         description="Fine-tune a backbone on a prepared dataset. Writes OUT/model (the model folder), OUT/log.json, "
         "OUT/curves.png and OUT/checkpoints. An interrupted run goes on where it was.",
-        parents=[_field_parser()],
+        parents=[build_field_parser()],
     )
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that trains takes beside the fields."""
     parser.add_argument("dataset", metavar="DATASET", help="prepared folder or Hub id")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder of the run")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of fields; flags win over it")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="recipe of the package by its name, or a YAML file of fields; flags win over it",
+    )
     parser.add_argument("--overwrite", action="store_true", help="remove what an earlier run left in OUT")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and write the run's folder."""
-    from hf_fracture.evaluation.films import load_splits
     from hf_fracture.models.backbones import resolve_backbone
-    from hf_fracture.training.trainer import train_classifier
+    from hf_fracture.training.run_folder import claim_run_folder, holding_run_folder
+    from hf_fracture.training.trainer import describe_run
 
-    recipe, arguments = _read_fields(args)
+    recipe, arguments = read_fields(args, output_dir=args.out / "checkpoints")
     resolve_backbone(recipe.backbone)
-    splits = load_splits(args.dataset)
-    _prepare_run_folder(args.out, recipe, arguments, overwrite=args.overwrite)
-    with contextlib.redirect_stdout(sys.stderr):  # the Trainer prints its log, and stdout is for results
-        result = train_classifier(splits, recipe, arguments, compute_metrics=measure_ranking)
     if arguments.process_index != 0:
+        _follow(args, recipe, arguments)
         return 0
-    validation = save_result(result, splits, recipe, arguments, out_dir=args.out)
-    from hf_fracture.evaluation.metrics import auroc
-
-    score = auroc(validation.y_true, validation.y_prob)
-    sys.stdout.write(f"validation AUROC {score:.3f} on {len(validation)} films\n{args.out / 'model'}\n")
+    with going_on(args.out), holding_run_folder(args.out):
+        splits, label_names = load_target(args.dataset, recipe)
+        claim_run_folder(args.out, describe_run(recipe, arguments), finished=MODEL_NAME, overwrite=args.overwrite)
+        wait_for_all()
+        summary = train_model(splits, label_names, recipe, arguments, out_dir=args.out)
+    sys.stdout.write(f"{summary}\n{args.out / MODEL_NAME}\n")
     sys.stderr.write(
-        f"Next: hf-fracture evaluate {args.out / 'model'} {args.dataset} --out {args.out / 'evaluation'}\n"
+        f"Next: hf-fracture evaluate {args.out / MODEL_NAME} {args.dataset} --out {args.out / 'evaluation'}\n"
     )
     return 0
+
+
+def _follow(args: argparse.Namespace, recipe: "RecipeConfig", arguments: "FractureTrainingArguments") -> None:
+    """Train as one of several processes that write nothing and say nothing."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    splits, label_names = load_target(args.dataset, recipe)
+    wait_for_all()
+    fit(splits, label_names, recipe, arguments)
+
+
+def wait_for_all() -> None:
+    """Wait until every process of a launcher is here: the first one claims, and may empty, the folder before."""
+    from accelerate import PartialState
+
+    PartialState().wait_for_everyone()
+
+
+@contextlib.contextmanager
+def going_on(out_dir: Path) -> Iterator[None]:
+    """Say how to go on where the run was interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nGive the same command again to go on from the last checkpoint in '{out_dir}'.\n")
+        raise
+
+
+def load_target(dataset: str, recipe: "RecipeConfig") -> tuple["DatasetDict", tuple[str, ...]]:
+    """Load a dataset with what the recipe tells apart in the column `label`; also return the classes' names."""
+    from hf_fracture.evaluation.films import load_splits
+    from hf_fracture.training.fracture_types import choose_target
+
+    return choose_target(load_splits(dataset), recipe.target)
+
+
+def train_model(
+    splits: "DatasetDict",
+    label_names: Sequence[str],
+    recipe: "RecipeConfig",
+    arguments: "FractureTrainingArguments",
+    *,
+    out_dir: Path,
+) -> str:
+    """Train, calibrate, write the model folder and the log, and return one line on what was reached on validation."""
+    result = fit(splits, label_names, recipe, arguments)
+    write_log(result, out_dir)
+    save = save_fracture_model if recipe.target == "fracture" else save_type_model
+    return save(result, splits, recipe, arguments, out_dir=out_dir)
+
+
+def fit(
+    splits: "DatasetDict",
+    label_names: Sequence[str],
+    recipe: "RecipeConfig",
+    arguments: "FractureTrainingArguments",
+) -> "TrainingResult":
+    """Train on this process's share of the films.
+
+    Raises:
+        MissingPackageError: If `--report_to` names a package that is not installed.
+    """
+    from hf_fracture.training.trainer import train_classifier
+
+    measure: ComputeMetrics = measure_ranking if recipe.target == "fracture" else measure_types
+    with contextlib.redirect_stdout(sys.stderr):  # the Trainer prints its log, and stdout is for results
+        try:
+            return train_classifier(splits, recipe, arguments, compute_metrics=measure, label_names=label_names)
+        except (RuntimeError, ImportError) as error:
+            if "Callback requires" in str(error):
+                wanted = ", ".join(arguments.report_to)
+                raise MissingPackageError(
+                    f"--report_to {wanted} needs a package that is not installed. Install it: pip install {wanted}."
+                ) from error
+            raise
 
 
 def measure_ranking(prediction: "EvalPrediction") -> dict[str, float]:
@@ -76,74 +161,162 @@ def measure_ranking(prediction: "EvalPrediction") -> dict[str, float]:
     return {"auroc": auroc(labels, probability), "average_precision": average_precision(labels, probability)}
 
 
-def save_result(
-    result: "TrainingResult",
-    splits: "DatasetDict",
-    recipe: "RecipeConfig",
-    arguments: "FractureTrainingArguments",
-    *,
-    out_dir: Path,
-) -> "Predictions":
-    """Calibrate on validation, choose the operating points there, and write the model folder and the log.
+def measure_types(prediction: "EvalPrediction") -> dict[str, float]:
+    """Return the mean over the types of one-versus-rest AUROC and average precision, for the Trainer."""
+    import numpy as np
+    from scipy.special import softmax
 
-    Returns:
-        The calibrated predictions on validation.
-    """
-    from hf_fracture.config import FractureRecord
-    from hf_fracture.evaluation.films import hash_assignment, hash_films
-    from hf_fracture.evaluation.predictions import predict_dataset
-    from hf_fracture.evaluation.thresholds import choose_operating_points, choose_triage
-    from hf_fracture.models.checkpoint import read_json, save_model_folder, write_json
-    from hf_fracture.models.evidence import adjust_head
+    from hf_fracture.evaluation.metrics import auroc, average_precision
+
+    probability = softmax(np.asarray(prediction.predictions, dtype=np.float64), axis=1)
+    is_type = np.asarray(prediction.label_ids)[:, None] == np.arange(probability.shape[1])  # (N, C)
+    pairs = [(is_type[:, index].astype(int), probability[:, index]) for index in range(probability.shape[1])]
+    return {
+        "auroc": float(np.mean([auroc(*pair) for pair in pairs])),
+        "average_precision": float(np.mean([average_precision(*pair) for pair in pairs])),
+    }
+
+
+def write_log(result: "TrainingResult", out_dir: Path) -> None:
+    """Write what the Trainer logged, as JSON and as curves."""
+    from hf_fracture.models.checkpoint import read_json, write_json
     from hf_fracture.training.curves import write_curves
-    from hf_fracture.training.trainer import describe_run
 
     log_path = out_dir / "log.json"
     # A finished run that is only calibrated again keeps the time that its training took.
     seconds = result.seconds + (float(read_json(log_path)["seconds"]) if log_path.is_file() else 0.0)
     write_json(log_path, {"history": result.history, "seconds": seconds})
     write_curves(result.history, out_dir / "curves.png")
+
+
+def save_fracture_model(
+    result: "TrainingResult",
+    splits: "DatasetDict",
+    recipe: "RecipeConfig",
+    arguments: "FractureTrainingArguments",
+    *,
+    out_dir: Path,
+) -> str:
+    """Calibrate on validation, choose the operating points there, and write the model folder.
+
+    Returns:
+        One line on what was reached on validation.
+    """
+    from hf_fracture.config import FractureRecord
+    from hf_fracture.evaluation.metrics import auroc
+    from hf_fracture.evaluation.predictions import predict_dataset
+    from hf_fracture.evaluation.thresholds import choose_operating_points, choose_triage
+    from hf_fracture.models.evidence import adjust_head
+
     raw = predict_dataset(result.model, result.preprocessing, splits["validation"], show_progress=True)
-    temperature = _fit_temperature(raw)
-    adjust_head(result.model, temperature=temperature)
+    temperature, shift = _fit_calibration(raw)
+    adjust_head(result.model, temperature=temperature, shift=shift)
     validation = predict_dataset(result.model, result.preprocessing, splits["validation"], show_progress=True)
     points = choose_operating_points(validation.y_true, validation.y_prob)
     record = FractureRecord(
         operating_points=points,
         temperature=temperature,
+        shift=shift,
         triage=choose_triage(points),
-        trained_on=_known_values(splits, "source"),
-        modality=(_known_values(splits, "modality") or ["XR"])[0],
-        body_parts=_known_values(splits, "body_part"),
-        views=_known_values(splits, "view"),
+        **describe_training_films(splits, recipe),
     )
+    _save(result, record, splits, recipe, arguments, out_dir)
+    score = auroc(validation.y_true, validation.y_prob)
+    return f"validation AUROC {score:.3f} on {len(validation)} films"
+
+
+def save_type_model(
+    result: "TrainingResult",
+    splits: "DatasetDict",
+    recipe: "RecipeConfig",
+    arguments: "FractureTrainingArguments",
+    *,
+    out_dir: Path,
+) -> str:
+    """Calibrate a classifier of types by a temperature, and write the model folder; see `save_fracture_model`."""
+    import numpy as np
+    from transformers.trainer_utils import EvalPrediction
+
+    from hf_fracture.config import FractureRecord, Triage
+    from hf_fracture.evaluation.measured_model import build_film_reader
+    from hf_fracture.evaluation.predictions import answer_films
+    from hf_fracture.training.fracture_types import adjust_class_head, fit_class_temperature
+
+    films = splits["validation"]
+    reader = build_film_reader(result.preprocessing)
+    answers = answer_films(result.model, reader, films, batch_size=32, show_progress=True)
+    logits = np.array([answer["logits"] for answer in answers])
+    temperature = fit_class_temperature(logits, films["label"])
+    adjust_class_head(result.model, temperature=temperature, shifts=[0.0] * logits.shape[1])
+    record = FractureRecord(
+        operating_points={},
+        temperature=temperature,
+        triage=Triage(screening=0.0, rule_in=1.0),
+        label_kind="fracture_type",
+        **describe_training_films(splits, recipe),
+    )
+    _save(result, record, splits, recipe, arguments, out_dir)
+    reached = measure_types(EvalPrediction(predictions=logits, label_ids=np.asarray(films["label"])))
+    return f"validation AUROC {reached['auroc']:.3f}, mean over {logits.shape[1]} types, on {len(films)} films"
+
+
+def _save(
+    result: "TrainingResult",
+    record: "FractureRecord",
+    splits: "DatasetDict",
+    recipe: "RecipeConfig",
+    arguments: "FractureTrainingArguments",
+    out_dir: Path,
+) -> None:
+    """Write the model folder with the facts of the run."""
+    from hf_fracture.evaluation.films import hash_assignment, hash_films
+    from hf_fracture.models.checkpoint import read_json, save_model_folder
+    from hf_fracture.training.trainer import describe_run
+
     used = {name: splits[name] for name in ("train", "validation")}
+    is_binary = record.label_kind == "fracture"
     facts = {
         **describe_run(recipe, arguments),
         "data": {
             "films": {name: len(films) for name, films in used.items()},
-            "fractured": {name: sum(films["label"]) for name, films in used.items()},
+            **({"fractured": {name: sum(films["label"]) for name, films in used.items()}} if is_binary else {}),
             "films_sha256": hash_films(used),
             "split_sha256": hash_assignment(splits),
         },
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "epochs": result.history,
-        "seconds": round(seconds, 1),
+        "seconds": round(float(read_json(out_dir / "log.json")["seconds"]), 1),
     }
-    save_model_folder(result.model, out_dir / "model", preprocessing=result.preprocessing, record=record, run=facts)
-    return validation
+    save_model_folder(result.model, out_dir / MODEL_NAME, preprocessing=result.preprocessing, record=record, run=facts)
 
 
-def _fit_temperature(validation: "Predictions") -> float:
-    """Fit the temperature; a network that none can calibrate keeps its logits, with a warning, and its run."""
+def _fit_calibration(validation: "Predictions") -> tuple[float, float]:
+    """Fit temperature and shift; a network that none can calibrate keeps its logits, with a warning, and its run."""
     from hf_fracture.errors import NoTemperatureError
-    from hf_fracture.evaluation.calibration import fit_temperature
+    from hf_fracture.evaluation.calibration import fit_temperature_and_shift
 
     try:
-        return fit_temperature(validation.logit_difference, validation.y_true)
+        return fit_temperature_and_shift(validation.y_true, validation.logit_difference)
     except NoTemperatureError as error:
-        sys.stderr.write(f"Warning: {error} The model is saved with temperature 1; do not trust its probabilities.\n")
-        return 1.0
+        sys.stderr.write(f"Warning: {error} The model is saved uncalibrated; do not trust its probabilities.\n")
+        return 1.0, 0.0
+
+
+def describe_training_films(splits: "DatasetDict", recipe: "RecipeConfig") -> dict[str, Any]:
+    """Return what the record says of the films a model was trained on."""
+    modalities = _known_values(splits, "modality") or ["XR"]
+    if len(modalities) > 1:
+        sys.stderr.write(
+            f"Warning: the training films are of several modalities ({', '.join(modalities)}); the model is recorded "
+            f"as one of {modalities[0]}. Train one model for each.\n"
+        )
+    return {
+        "trained_on": _known_values(splits, "source"),
+        "modality": modalities[0],
+        "body_parts": _known_values(splits, "body_part"),
+        "views": _known_values(splits, "view"),
+        "enhancement": None if recipe.enhancement == "none" else recipe.enhancement,
+    }
 
 
 def _known_values(splits: "DatasetDict", column: str) -> list[str]:
@@ -153,7 +326,7 @@ def _known_values(splits: "DatasetDict", column: str) -> list[str]:
     return sorted(value for value in values if value)
 
 
-def _field_parser() -> "HfArgumentParser":
+def build_field_parser() -> "HfArgumentParser":
     """Parser of all fields, in which a flag that was not given leaves no trace, so that `--config` can fill it."""
     from transformers import HfArgumentParser
 
@@ -167,8 +340,12 @@ def _field_parser() -> "HfArgumentParser":
     return parser
 
 
-def _read_fields(args: argparse.Namespace) -> tuple["RecipeConfig", "FractureTrainingArguments"]:
+def read_fields(args: argparse.Namespace, *, output_dir: Path) -> tuple["RecipeConfig", "FractureTrainingArguments"]:
     """Merge the configuration file and the flags.
+
+    Args:
+        args: Flags that were given, and `config`.
+        output_dir: Where the Trainer keeps its checkpoints.
 
     Raises:
         UsageError: If a field is unknown, missing or out of range.
@@ -180,52 +357,40 @@ def _read_fields(args: argparse.Namespace) -> tuple["RecipeConfig", "FractureTra
 
     names = {field.name for kind in (RecipeConfig, FractureTrainingArguments) for field in dataclasses.fields(kind)}
     flags = {name: value for name, value in vars(args).items() if name in names - {"output_dir", "debug"}}
-    fields = {**(_read_config(args.config) if args.config else {}), **flags}
+    content = _read_config(args.config) if args.config else {}
+    _check_names(content, names - {"output_dir"}, str(args.config))
+    fields = {**content, **flags}
     if not fields.get("backbone"):
         raise UsageError("Expected --backbone (a row of hf-fracture backbones, a folder or a Hub id), got none.")
     parser = HfArgumentParser([RecipeConfig, FractureTrainingArguments])  # type: ignore[list-item]
     try:
-        recipe, arguments = parser.parse_dict({**fields, "output_dir": str(args.out / "checkpoints")})
+        recipe, arguments = parser.parse_dict({**fields, "output_dir": str(output_dir)})
     except (ValueError, TypeError) as error:
         raise UsageError(f"A field of the configuration cannot be used: {error}") from error
     return recipe, arguments
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _check_names(content: dict[str, Any], known: set[str], where: str) -> None:
+    """Refuse a field that does not exist, and suggest the nearest that does."""
+    for name in content:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), sorted(known), n=2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else " See hf-fracture train --help for all fields."
+            raise UsageError(f"Expected fields of a recipe in '{where}', found '{name}', which is none.{hint}")
+
+
+def _read_config(name: str) -> dict[str, Any]:
     import yaml
 
+    from hf_fracture.config import find_recipe
+
+    path = find_recipe(name)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInputError(f"Expected the configuration file '{path}', found none.") from error
+    except OSError as error:
+        raise MissingInputError(f"Expected the configuration file '{path}', cannot read it: {error}.") from error
     except yaml.YAMLError as error:
         raise UsageError(f"Expected '{path}' to be YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UsageError(f"Expected '{path}' to map fields to values, got {type(content).__name__}.")
     return content
-
-
-def _prepare_run_folder(
-    out_dir: Path, recipe: "RecipeConfig", arguments: "FractureTrainingArguments", *, overwrite: bool
-) -> None:
-    """Make the run's folder, or make sure that what lies there is the same run, interrupted.
-
-    Raises:
-        OutputExistsError: If a finished run or a run of another configuration lies there.
-    """
-    from hf_fracture.models.checkpoint import read_json, write_json
-    from hf_fracture.training.trainer import describe_run
-
-    if overwrite:
-        shutil.rmtree(out_dir, ignore_errors=True)
-    if (out_dir / "model").exists():
-        raise OutputExistsError(f"A finished run lies in '{out_dir}'. Choose another --out, or pass --overwrite.")
-    described = describe_run(recipe, arguments)
-    configuration_path = out_dir / "configuration.json"
-    if configuration_path.is_file() and read_json(configuration_path) != described:
-        raise OutputExistsError(
-            f"An interrupted run of another configuration lies in '{out_dir}' (see configuration.json). Choose another "
-            "--out, or pass --overwrite to start anew."
-        )
-    out_dir.mkdir(parents=True, exist_ok=True)
-    write_json(configuration_path, described)

@@ -1,9 +1,12 @@
 """The Trainer's arguments with this project's defaults. Importing it imports torch and transformers."""
 
+import os
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_utils import SchedulerType
 
 
 @dataclass
@@ -24,6 +27,11 @@ class FractureTrainingArguments(TrainingArguments):
     * `remove_unused_columns` off (on): the collator reads columns that the model's forward does not name.
     * `dataloader_pin_memory` off (on): pinning is for GPUs and warns without one.
     * `use_cpu` on where torch finds no accelerator (off): upstream refuses bf16 there until it is told so.
+    * `ddp_backend` gloo for several processes on a CPU (none): they cannot speak NCCL there.
+    * `lr_scheduler_kwargs` of `reduce_lr_on_plateau` get the mode `max` or `min` that `greater_is_better` asks for
+      (always min): upstream would lower the rate whenever the AUROC rises.
+    * `report_to` none, as upstream: `--report_to tensorboard` or `trackio` writes there too; each is a package of its
+      own.
     * `disable_tqdm` off: progress is shown on stderr.
     """
 
@@ -49,6 +57,11 @@ class FractureTrainingArguments(TrainingArguments):
     disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide progress bars."})
 
     def __post_init__(self) -> None:
-        """Choose the CPU where there is nothing else, then let upstream check."""
+        """Choose the CPU where there is nothing else, let upstream check, and point the plateau schedule upwards."""
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.use_cpu and self.ddp_backend is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            self.ddp_backend = "gloo"
         super().__post_init__()  # type: ignore[no-untyped-call]
+        if self.lr_scheduler_type == SchedulerType.REDUCE_ON_PLATEAU:
+            mode = "max" if self.greater_is_better else "min"
+            self.lr_scheduler_kwargs = {"mode": mode, **cast(dict[str, Any], self.lr_scheduler_kwargs or {})}

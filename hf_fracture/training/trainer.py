@@ -4,46 +4,53 @@ The test split is never read here. Measures come in as `compute_metrics`. May de
 `labels` and `errors`.
 """
 
+import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import (
-    EarlyStoppingCallback,
-    PreTrainedModel,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import EvalPrediction
 
 from hf_fracture.config import RecipeConfig
 from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from hf_fracture.errors import TrainingError
-from hf_fracture.labels import FRACTURED
-from hf_fracture.models.backbones import build_classifier, build_evidence_classifier
-from hf_fracture.models.evidence import EvidenceClassifier, adjust_head, fold_evidence
+from hf_fracture.labels import LABEL_NAMES
+from hf_fracture.models.backbones import build_evidence_classifier, build_recipe_model, read_statistics
+from hf_fracture.models.evidence import EvidenceClassifier, fold_evidence
 from hf_fracture.training.arguments import FractureTrainingArguments
+from hf_fracture.training.checkpoints import find_checkpoint, naming_failures
+from hf_fracture.training.draws import NumberedFilms
+from hf_fracture.training.film_trainer import FilmTrainer
 from hf_fracture.training.films import FilmDataset, build_collator, mean_fracture_cells
+from hf_fracture.training.fracture_types import adjust_class_head
+from hf_fracture.training.linear_probe import (
+    CachedFeatures,
+    HeadClassifier,
+    cache_features,
+    can_cache_features,
+    collate_features,
+    find_head,
+)
 from hf_fracture.training.losses import balanced_class_weights, build_film_loss
+from hf_fracture.training.weight_average import AVERAGE_NAME
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-CHECKPOINT_FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", "trainer_state.json")
 RECORDED_ARGUMENTS = (
-    *("learning_rate", "weight_decay", "lr_scheduler_type", "warmup_steps", "optim", "max_grad_norm"),
-    *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps", "bf16", "seed"),
+    *("learning_rate", "weight_decay", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim"),
+    *("max_grad_norm", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "max_steps"),
+    *("bf16", "seed", "world_size"),
 )
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,70 +70,61 @@ class TrainingResult:
     seconds: float
 
 
-class StopAtNonFiniteLoss(TrainerCallback):
-    """End the run, with the place, as soon as a logged loss is not a number."""
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ARG002 - the callback's interface
-        """Raise if the loss just logged is not finite."""
-        loss = float(kwargs.get("logs", {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"Expected a finite training loss, got {loss} at step {state.global_step} (epoch {state.epoch:.2f}). "
-                f"Lower --learning_rate or pass --bf16 false; the last good checkpoint is kept in '{args.output_dir}'."
-            )
-
-
 def train_classifier(
     dataset: "DatasetDict",
     recipe: RecipeConfig,
     arguments: FractureTrainingArguments,
     *,
     compute_metrics: ComputeMetrics,
+    label_names: Sequence[str] = LABEL_NAMES,
 ) -> TrainingResult:
     """Fine-tune on the split `train`, choose the epoch on `validation`.
 
-    A run that was interrupted goes on from its last checkpoint in `arguments.output_dir`.
+    A run that was interrupted goes on from its last whole checkpoint in `arguments.output_dir`, and ends with the
+    weights of one that was not.
 
     Args:
-        dataset: Prepared dataset with the splits `train` and `validation`.
+        dataset: Prepared dataset with the splits `train` and `validation`; `label` is a position in `label_names`.
         recipe: What is trained on what.
         arguments: How the Trainer does it.
         compute_metrics: Returns at least the metric that `metric_for_best_model` names.
+        label_names: Names of the classes.
 
     Raises:
-        TrainingError: If a split is missing or holds one class, or the loss stops being finite.
+        TrainingError: If a split is missing or lacks a class, a batch does not fit into the memory, or the loss stops
+            being finite; the last good checkpoint is kept.
+        OSError: If a checkpoint does not fit onto the disk; the one before is kept.
     """
     started = time.monotonic()
-    _check_splits(dataset)
+    _check_splits(dataset, label_names)
     torch.manual_seed(arguments.seed)
     dilation_px = round(recipe.mask_dilation_fraction * recipe.image_size)
     films = {
         name: FilmDataset(dataset[name], size_px=recipe.image_size, dilation_px=dilation_px)
         for name in ("train", "validation")
     }
-    preprocessing = Preprocessing(size_px=recipe.image_size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    model = _build_model(recipe, films["train"].labels)
-    weights = balanced_class_weights(films["train"].labels) if recipe.class_weights == "balanced" else (1.0, 1.0)
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=films["train"],
-        eval_dataset=films["validation"],
-        data_collator=build_collator(
-            preprocessing,
-            recipe,
-            is_training=lambda: model.training,
-            with_masks=isinstance(model, EvidenceClassifier),
-        ),
-        compute_loss_func=_build_loss(recipe, model, films["train"], weights),
-        compute_metrics=lambda prediction: compute_metrics(_only_logits(prediction)),
-        callbacks=_build_callbacks(recipe),
-    )
-    trainer.train(resume_from_checkpoint=find_checkpoint(Path(cast(str, arguments.output_dir))))
+    model = _build_model(recipe, films["train"].labels, label_names)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD)
+    if isinstance(model, PreTrainedModel):
+        mean, std = read_statistics(model)
+    preprocessing = Preprocessing(size_px=recipe.image_size, mean=mean, std=std)
+    even = (1.0,) * len(label_names)
+    balance = even
+    if _is_balanced(recipe):
+        balance = balanced_class_weights(films["train"].labels, num_classes=len(label_names))
+    checkpoint_dir = Path(cast(str, arguments.output_dir))
+    with naming_failures(checkpoint_dir):
+        trainer = _build_trainer(model, films, recipe, arguments, preprocessing)
+        weights = balance if recipe.class_weights == "balanced" else even
+        trainer.compute_loss_func = _build_loss(recipe, model, films["train"], weights)
+        trainer.compute_metrics = lambda prediction: compute_metrics(_only_logits(prediction))
+        also = (AVERAGE_NAME,) if recipe.ema_decay > 0 else ()
+        trainer.train(resume_from_checkpoint=find_checkpoint(checkpoint_dir, also=also))
+        trainer.finish()
     classifier = fold_evidence(model.to("cpu", torch.float32)) if isinstance(model, EvidenceClassifier) else model
     standard = cast(PreTrainedModel, classifier.to("cpu", torch.float32).eval())
-    # Weighting class 1 by w shifts its logit by log w; taking it out gives back the data's own prevalence.
-    adjust_head(standard, temperature=1.0, shift=-math.log(weights[FRACTURED] / weights[1 - FRACTURED]))
+    # Weighing or drawing class k by w shifts its logit by log w; taking it out gives back the data's own prevalence.
+    adjust_class_head(standard, temperature=1.0, shifts=[-math.log(weight) for weight in balance])
     return TrainingResult(
         model=standard,
         preprocessing=preprocessing,
@@ -135,18 +133,66 @@ def train_classifier(
     )
 
 
-def find_checkpoint(checkpoint_dir: Path) -> str | None:
-    """Return the newest complete checkpoint of an interrupted run, or None.
+def _is_balanced(recipe: RecipeConfig) -> bool:
+    return "balanced" in (recipe.class_weights, recipe.sampling)
 
-    A checkpoint that was being written when the run was killed lacks a file and is passed over.
-    """
-    complete = [
-        folder
-        for folder in checkpoint_dir.glob("checkpoint-*")
-        if all(any(folder.glob(name)) for name in CHECKPOINT_FILES)
-    ]
-    newest = max(complete, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
-    return None if newest is None else str(newest)
+
+def _build_trainer(
+    model: nn.Module,
+    films: dict[str, FilmDataset],
+    recipe: RecipeConfig,
+    arguments: FractureTrainingArguments,
+    preprocessing: Preprocessing,
+) -> FilmTrainer:
+    """Wire films and network; where nothing before the head ever changes, its input stands for the films."""
+    num_classes = int(films["train"].labels.max()) + 1
+    train_collator, eval_collator = (
+        build_collator(
+            preprocessing,
+            recipe,
+            is_training=is_training,
+            with_masks=isinstance(model, EvidenceClassifier),
+            num_classes=num_classes,
+        )
+        for is_training in (lambda: True, lambda: False)
+    )
+    shared = {"args": arguments, "labels": films["train"].labels, "callbacks": _build_callbacks(recipe)}
+    if not can_cache_features(recipe):
+        if recipe.freeze_epochs and arguments.ddp_find_unused_parameters is None:
+            arguments.ddp_find_unused_parameters = True  # frozen parameters take no part in a step
+        return FilmTrainer(
+            model=model,
+            recipe=recipe,
+            train_dataset=NumberedFilms(films["train"]),
+            eval_dataset=NumberedFilms(films["validation"]),
+            train_collator=train_collator,
+            eval_collator=eval_collator,
+            **shared,
+        )
+    logger.warning("The backbone is frozen and films are not altered: its features are computed once and kept.")
+    model.to(arguments.device)
+    cached = {
+        name: CachedFeatures(
+            cache_features(
+                model,
+                part,
+                eval_collator,
+                batch_size=arguments.per_device_eval_batch_size,
+                bf16=arguments.bf16,
+            ),
+            part.labels,
+        )
+        for name, part in films.items()
+    }
+    return FilmTrainer(
+        model=HeadClassifier(find_head(model)),
+        recipe=replace(recipe, freeze_epochs=0, layer_decay=1.0),
+        train_dataset=NumberedFilms(cached["train"]),
+        eval_dataset=NumberedFilms(cached["validation"]),
+        train_collator=collate_features,
+        eval_collator=collate_features,
+        **shared,
+    )
 
 
 def describe_run(recipe: RecipeConfig, arguments: FractureTrainingArguments) -> dict[str, Any]:
@@ -158,48 +204,64 @@ def describe_run(recipe: RecipeConfig, arguments: FractureTrainingArguments) -> 
 
 
 def _plain(value: object) -> object:
-    return value if isinstance(value, int | float | bool | type(None)) else str(getattr(value, "value", value))
+    return value if isinstance(value, int | float | bool | dict | None) else str(getattr(value, "value", value))
 
 
-def _check_splits(dataset: "DatasetDict") -> None:
+def _check_splits(dataset: "DatasetDict", label_names: Sequence[str]) -> None:
     for name in ("train", "validation"):
         if name not in dataset:
             raise TrainingError(
                 f"Expected the splits 'train' and 'validation', found {sorted(dataset)}. Prepare the dataset with "
                 "hf-fracture data prepare."
             )
-        found = sorted(set(dataset[name]["label"]))
-        if found != [0, 1]:
+        found = set(dataset[name]["label"])
+        if len(label_names) == len(LABEL_NAMES) and found != {0, 1}:
             raise TrainingError(
-                f"Expected films of both classes in split '{name}', found labels {found}. Check labels and split."
+                f"Expected films of both classes in split '{name}', found labels {sorted(found)}. Check labels and "
+                "split; for fracture types pass --target fracture_type --evidence_weight 0."
+            )
+        missing = [label for index, label in enumerate(label_names) if index not in found]
+        if missing:
+            raise TrainingError(
+                f"Expected films of all {len(label_names)} classes in split '{name}', found none of "
+                f"{', '.join(missing)}. Add films, or leave these classes out of the dataset."
             )
 
 
-def _build_model(recipe: RecipeConfig, labels: np.ndarray[Any, np.dtype[np.intp]]) -> nn.Module:
+def _build_model(
+    recipe: RecipeConfig, labels: np.ndarray[Any, np.dtype[np.intp]], label_names: Sequence[str]
+) -> nn.Module:
     if recipe.evidence_weight <= 0:
-        return build_classifier(recipe.backbone)
-    share = 0.5 if recipe.class_weights == "balanced" else float(labels.mean())
+        return build_recipe_model(recipe, label_names=label_names)
+    share = 0.5 if _is_balanced(recipe) else float(labels.mean())
     return build_evidence_classifier(
-        recipe.backbone, image_size=recipe.image_size, prior_logit=math.log(share / (1 - share)) - 1.0
+        recipe.backbone,
+        image_size=recipe.image_size,
+        prior_logit=math.log(share / (1 - share)) - 1.0,
+        pretrained=recipe.pretrained,
+        num_stages=recipe.num_stages,
+        revision=recipe.backbone_revision,
     )
 
 
-def _build_loss(recipe: RecipeConfig, model: nn.Module, films: FilmDataset, weights: tuple[float, float]) -> Any:
+def _build_loss(recipe: RecipeConfig, model: nn.Module, films: FilmDataset, weights: tuple[float, ...]) -> Any:
     if not isinstance(model, EvidenceClassifier):
-        return build_film_loss(class_weights=weights, label_smoothing=recipe.label_smoothing)
+        return build_film_loss(
+            class_weights=weights, label_smoothing=recipe.label_smoothing, focal_gamma=recipe.focal_gamma
+        )
     return build_film_loss(
         class_weights=weights,
         label_smoothing=recipe.label_smoothing,
+        focal_gamma=recipe.focal_gamma,
         evidence_weight=recipe.evidence_weight,
         cells_per_fracture=mean_fracture_cells(films, cells=math.isqrt(model.pooling.num_positions)),
     )
 
 
 def _build_callbacks(recipe: RecipeConfig) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [StopAtNonFiniteLoss()]
-    if recipe.early_stopping_epochs:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_epochs))
-    return callbacks
+    if not recipe.early_stopping_epochs:
+        return []
+    return [EarlyStoppingCallback(early_stopping_patience=recipe.early_stopping_epochs)]
 
 
 def _only_logits(prediction: EvalPrediction) -> EvalPrediction:

@@ -9,49 +9,6 @@ from hf_fracture.cli.main import main
 from hf_fracture.errors import NoTemperatureError
 
 
-@pytest.fixture(scope="module")
-def prepared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared dataset of phantoms as plain Parquet, which `load_dataset` reads without code of ours."""
-    from datasets import Dataset, Features, Image, List, Value
-
-    from hf_fracture.data.phantoms import draw_phantom
-
-    text = Value("string")
-    features = Features(
-        {
-            "image": Image(),
-            "label": Value("int64"),
-            "boxes": List(List(Value("float32"))),
-            "polygons": List(List(Value("float32"))),
-            **dict.fromkeys(("body_part", "view", "modality", "group_id", "source", "source_path"), text),
-        }
-    )
-    folder = tmp_path_factory.mktemp("prepared") / "phantoms"
-    (folder / "data").mkdir(parents=True)
-    for name, first in (("train", 0), ("validation", 100), ("test", 200)):
-        rows = []
-        for seed in range(first, first + 16):
-            phantom = draw_phantom(seed, fractured=seed % 2 == 0, size_px=(96, 96))
-            known = {"body_part": phantom.body_part, "view": "frontal", "modality": "XR", "source": "phantoms"}
-            place = {"group_id": f"g{seed}", "source_path": f"{seed}.png", "boxes": phantom.boxes, "polygons": []}
-            rows.append({"image": phantom.image, "label": phantom.label, **known, **place})
-        dataset = Dataset.from_list(rows, features=features)
-        dataset.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def backbone_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import ResNetConfig, ResNetForImageClassification
-
-    torch.manual_seed(0)
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic")
-    folder = tmp_path_factory.mktemp("backbones") / "tiny"
-    ResNetForImageClassification(config).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def train(prepared_dir: Path, backbone_dir: Path) -> Callable[..., int]:
     def run(out_dir: Path, *flags: str) -> int:
@@ -86,14 +43,14 @@ def test_run_leaves_a_calibrated_model_its_log_and_its_curves(
 def test_network_that_no_temperature_calibrates_keeps_its_run_and_says_so(
     train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> float:
+    def fail(*_: object) -> tuple[float, float]:
         raise NoTemperatureError("No temperature calibrates these films.")
 
-    monkeypatch.setattr("hf_fracture.evaluation.calibration.fit_temperature", fail)
+    monkeypatch.setattr("hf_fracture.evaluation.calibration.fit_temperature_and_shift", fail)
     assert train(tmp_path / "run") == 0
     assert "Warning: No temperature calibrates these films." in capsys.readouterr().err
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
-    assert config["fracture"]["temperature"] == 1.0
+    assert (config["fracture"]["temperature"], config["fracture"]["shift"]) == (1.0, 0.0)
 
 
 def test_flags_win_over_the_configuration_file(
@@ -114,7 +71,11 @@ def test_flags_win_over_the_configuration_file(
     [
         (["--image_size", "7"], None, "image_size must lie in [32, 2048], got 7"),
         (["--gamma", "0.5"], None, "gamma must lie in [1, 5], got 0.5"),
-        ([], "image_sise: 64\n", "image_sise"),
+        ([], "image_sise: 64\n", "found 'image_sise', which is none. Did you mean image_size"),
+        ([], "learning_rte: 1e-3\n", "Did you mean learning_rate"),
+        ([], "zzz: 1\n", "See hf-fracture train --help"),
+        (["--config", "no_such_recipe"], None, "Expected a recipe ("),
+        (["--target", "fracture_type"], None, "Pass --evidence_weight 0 with --target fracture_type"),
         ([], "- a\n- b\n", "map fields to values, got list"),
         ([], "a: [", "to be YAML"),
         (["--imagesize", "64"], None, "unrecognized arguments"),
@@ -156,3 +117,89 @@ def test_unknown_backbone_and_dataset_are_named(
     assert "Did you mean resnet-50" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none"), "--out", str(tmp_path / "b"), "--backbone", "resnet-18"]) == 2
     assert "Expected a prepared dataset" in capsys.readouterr().err
+
+
+def test_types_train_through_the_same_command_and_come_out_of_the_pipeline(
+    train: Callable[..., int], tmp_path: Path, prepared_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import pipeline
+
+    from hf_fracture.data.phantoms import draw_phantom
+    from hf_fracture.models.checkpoint import read_record
+
+    assert train(tmp_path / "run", "--target", "fracture_type", "--evidence_weight", "0") == 0
+    assert "mean over 3 types, on 16 films" in capsys.readouterr().out
+    record = read_record(tmp_path / "run" / "model")
+    assert record is not None
+    assert (record.label_kind, record.operating_points) == ("fracture_type", {})
+    assert (record.triage.screening, record.triage.rule_in) == (0.0, 1.0), "it never decides"
+    classify: Any = pipeline("image-classification", model=str(tmp_path / "run" / "model"))
+    answers = classify(draw_phantom(0, fractured=True, size_px=(96, 96)).image)
+    assert {answer["label"] for answer in answers} == {"hairline", "oblique", "spiral"}
+    assert sum(answer["score"] for answer in answers) == pytest.approx(1)
+
+
+def test_recipe_of_the_package_is_found_by_name(train: Callable[..., int], tmp_path: Path) -> None:
+    from hf_fracture.config import list_recipes
+
+    assert train(tmp_path / "run", "--config", list_recipes()[0], "--image_size", "9") == 2
+
+
+def test_folder_in_use_is_refused_and_left_alone(
+    train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hf_fracture.training.run_folder import holding_run_folder
+
+    with holding_run_folder(tmp_path / "run"):
+        (tmp_path / "run" / "kept").touch()
+        assert train(tmp_path / "run", "--overwrite") == 2
+        assert "another process training there" in capsys.readouterr().err
+        assert (tmp_path / "run" / "kept").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Give the same command again"),
+        (RuntimeError("TensorBoardCallback requires tensorboard to be installed."), 2, "needs a package"),
+        (OSError(28, "No space left on device", "x"), 2, "Free some space"),
+    ],
+)
+def test_interruption_is_one_sentence_and_the_folder_is_free_again(
+    train: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: int,
+    said: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("hf_fracture.training.trainer.train_classifier", fail)
+    assert train(tmp_path / "run") == status
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["configuration.json"]
+
+
+def test_films_of_several_modalities_are_recorded_with_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from datasets import Dataset, DatasetDict
+
+    from hf_fracture.cli.train import describe_training_films
+    from hf_fracture.config import RecipeConfig
+
+    rows = {"modality": ["CT", "MR", None], "body_part": ["hip", None, "hip"], "source": ["a", "a", "b"]}
+    described = describe_training_films(DatasetDict(train=Dataset.from_dict(rows)), RecipeConfig(backbone="x"))
+    assert described == {
+        "trained_on": ["a", "b"],
+        "modality": "CT",
+        "body_parts": ["hip"],
+        "views": [],
+        "enhancement": None,
+    }
+    assert "several modalities (CT, MR)" in capsys.readouterr().err

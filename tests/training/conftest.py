@@ -1,5 +1,6 @@
 """A small prepared dataset of phantoms and a backbone of random weights, so that training can be tried offline."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,43 @@ def tiny_backbone_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("backbones") / "tiny"
     ResNetForImageClassification(config).save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_convnext_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backbone without BatchNorm: what it answers for a film does not depend on the rest of the batch."""
+    import torch
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+
+    torch.manual_seed(0)
+    config = ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)
+    path = tmp_path_factory.mktemp("backbones") / "tiny-convnext"
+    ConvNextForImageClassification(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def train(phantom_splits: Any, tiny_backbone_dir: Path) -> Callable[..., Any]:
+    """Train on the phantoms; keyword arguments are the Trainer's."""
+    from hf_fracture.config import RecipeConfig
+    from hf_fracture.training.arguments import FractureTrainingArguments
+    from hf_fracture.training.trainer import train_classifier
+
+    def run(out_dir: Path, recipe: dict[str, Any] | None = None, *, splits: Any = None, **arguments: Any) -> Any:
+        settings = {"backbone": str(tiny_backbone_dir), "image_size": 64, "early_stopping_epochs": 0, **(recipe or {})}
+        quiet = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "bf16": False, "disable_tqdm": True}
+        return train_classifier(
+            splits or phantom_splits,
+            RecipeConfig(**settings),
+            FractureTrainingArguments(output_dir=str(out_dir), use_cpu=True, **{**quiet, **arguments}),
+            compute_metrics=measure_auroc,
+        )
+
+    return run
+
+
+def measure_auroc(prediction: Any) -> dict[str, float]:
+    from sklearn.metrics import roc_auc_score
+
+    logits: Any = prediction.predictions
+    return {"auroc": float(roc_auc_score(prediction.label_ids, logits[:, 1] - logits[:, 0]))}

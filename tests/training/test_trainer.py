@@ -1,37 +1,30 @@
 import math
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import EvalPrediction, ResNetForImageClassification, TrainerCallback
+from transformers import ResNetForImageClassification, TrainerCallback
 
-from hf_fracture.config import RecipeConfig
 from hf_fracture.errors import TrainingError
-from hf_fracture.models.evidence import adjust_head
 from hf_fracture.training import trainer as trainer_module
-from hf_fracture.training.arguments import FractureTrainingArguments
-from hf_fracture.training.trainer import TrainingResult, find_checkpoint, train_classifier
+from hf_fracture.training.checkpoints import find_checkpoint
+from hf_fracture.training.film_trainer import FilmTrainer
+from hf_fracture.training.fracture_types import adjust_class_head
+from hf_fracture.training.trainer import TrainingResult
 
-
-def measure(prediction: EvalPrediction) -> dict[str, float]:
-    from sklearn.metrics import roc_auc_score
-
-    logits: Any = prediction.predictions
-    return {"auroc": float(roc_auc_score(prediction.label_ids, logits[:, 1] - logits[:, 0]))}
-
-
-def train(splits: Any, backbone: Path, out_dir: Path, recipe: dict[str, Any] | None = None, **arguments: Any) -> Any:
-    settings = {"image_size": 96, "early_stopping_epochs": 0, **(recipe or {})}
-    quiet = {"num_train_epochs": 2, "per_device_train_batch_size": 8, "bf16": False, "disable_tqdm": True}
-    return train_classifier(
-        splits,
-        RecipeConfig(backbone=str(backbone), **settings),
-        FractureTrainingArguments(output_dir=str(out_dir), use_cpu=True, **{**quiet, **arguments}),
-        compute_metrics=measure,
-    )
+STILL = {
+    "rotation_degrees": 0.0,
+    "scale_fraction": 0.0,
+    "translation_fraction": 0.0,
+    "horizontal_flip": False,
+    "gamma": 1.0,
+    "contrast_fraction": 0.0,
+    "noise_fraction": 0.0,
+}
+Train = Callable[..., TrainingResult]
 
 
 def weights_of(result: TrainingResult) -> dict[str, torch.Tensor]:
@@ -39,121 +32,137 @@ def weights_of(result: TrainingResult) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("evidence_weight", [0.0, 0.5])
-def test_training_returns_a_plain_resnet_and_its_log(
-    phantom_splits: Any, tiny_backbone_dir: Path, tmp_path: Path, evidence_weight: float
-) -> None:
-    result = train(phantom_splits, tiny_backbone_dir, tmp_path, {"evidence_weight": evidence_weight})
+def test_training_returns_a_plain_resnet_and_its_log(train: Train, tmp_path: Path, evidence_weight: float) -> None:
+    result = train(tmp_path, {"evidence_weight": evidence_weight})
     assert type(result.model) is ResNetForImageClassification
     assert not result.model.training
     assert [entry["epoch"] for entry in result.history if "eval_auroc" in entry] == [1.0, 2.0]
 
 
-def test_run_killed_after_an_epoch_ends_with_the_weights_of_one_that_was_not(
-    phantom_splits: Any, tiny_backbone_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+EVERY_TECHNIQUE = {
+    "sampling": "balanced",
+    "class_weights": "none",
+    "freeze_epochs": 1,
+    "layer_decay": 0.7,
+    "ema_decay": 0.9,
+    "mixup_alpha": 0.4,
+    "evidence_weight": 0.0,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "killed_at"),
+    [
+        ({}, {}, 1.0),
+        (EVERY_TECHNIQUE, {"lr_scheduler_type": "reduce_lr_on_plateau", "warmup_steps": 0}, 1.0),
+        (
+            {"ema_decay": 0.9},
+            {"save_strategy": "steps", "eval_strategy": "steps", "save_steps": 2, "eval_steps": 2},
+            1.6,
+        ),
+    ],
+    ids=["evidence", "every technique", "within an epoch"],
+)
+def test_killed_run_ends_with_the_weights_of_one_that_was_not(
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: dict[str, Any],
+    arguments: dict[str, Any],
+    killed_at: float,
 ) -> None:
-    whole = train(phantom_splits, tiny_backbone_dir, tmp_path / "whole", save_total_limit=5)
+    settings: dict[str, Any] = {"num_train_epochs": 3, "save_total_limit": 9, **arguments}
+    whole = train(tmp_path / "whole", recipe, **settings)
 
     class Kill(TrainerCallback):
-        def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.epoch >= 1:
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.epoch >= killed_at:
                 raise KeyboardInterrupt
 
     build_callbacks = trainer_module._build_callbacks
     monkeypatch.setattr(trainer_module, "_build_callbacks", lambda recipe: [*build_callbacks(recipe), Kill()])
     with pytest.raises(KeyboardInterrupt):
-        train(phantom_splits, tiny_backbone_dir, tmp_path / "killed", save_total_limit=5)
+        train(tmp_path / "killed", recipe, **settings)
     monkeypatch.undo()
     assert find_checkpoint(tmp_path / "killed") is not None
-    resumed = train(phantom_splits, tiny_backbone_dir, tmp_path / "killed", save_total_limit=5)
+    resumed = train(tmp_path / "killed", recipe, **settings)
     for name, tensor in weights_of(whole).items():
         torch.testing.assert_close(weights_of(resumed)[name], tensor, rtol=0, atol=0, msg=name)
 
 
-def test_accumulation_takes_the_steps_of_the_whole_batch(
-    phantom_splits: Any, tiny_backbone_dir: Path, tmp_path: Path
+def test_weighing_and_drawing_classes_do_not_move_the_prevalence_of_the_answers(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # BatchNorm sees another batch when it is divided, so the first step's losses agree only roughly; the defect of
-    # transformers issue 47688 would multiply one of them by 4.
-    still = {
-        "rotation_degrees": 0.0,
-        "scale_fraction": 0.0,
-        "translation_fraction": 0.0,
-        "horizontal_flip": False,
-        "gamma": 1.0,
-        "contrast_fraction": 0.0,
-        "noise_fraction": 0.0,
-        "class_weights": "none",
-    }
-    losses = []
-    for steps in (1, 4):
-        result = train(
-            phantom_splits,
-            tiny_backbone_dir,
-            tmp_path / str(steps),
-            still,
-            per_device_train_batch_size=24 // steps,
-            gradient_accumulation_steps=steps,
-            max_steps=1,
-            logging_strategy="steps",
-            logging_steps=1,
-            save_strategy="no",
-            eval_strategy="no",
-            load_best_model_at_end=False,
-        )
-        losses.append(next(entry["loss"] for entry in result.history if "loss" in entry))
-    assert losses[1] == pytest.approx(losses[0], rel=0.25), "four steps must not report four times the loss"
+    taken_out: list[list[float]] = []
+
+    def record_shifts(model: Any, *, temperature: float, shifts: list[float]) -> None:
+        taken_out.append(shifts)
+        adjust_class_head(model, temperature=temperature, shifts=shifts)
+
+    monkeypatch.setattr(trainer_module, "adjust_class_head", record_shifts)
+    monkeypatch.setattr(trainer_module, "balanced_class_weights", lambda _labels, **_: (0.5, 2.0))
+    train(tmp_path / "weighed", num_train_epochs=1)
+    train(tmp_path / "drawn", {"class_weights": "none", "sampling": "balanced"}, num_train_epochs=1)
+    train(tmp_path / "neither", {"class_weights": "none"}, num_train_epochs=1)
+    balanced = [pytest.approx(math.log(2)), pytest.approx(-math.log(2))]
+    assert taken_out == [balanced, balanced, [0.0, 0.0]]
 
 
-def test_class_weights_do_not_move_the_prevalence_of_the_answers(
-    phantom_splits: Any, tiny_backbone_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shifts: list[float] = []
+def test_validation_films_are_never_altered(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hf_fracture.training import films as films_module
 
-    def record_shift(model: Any, *, temperature: float, shift: float) -> None:
-        shifts.append(shift)
-        adjust_head(model, temperature=temperature, shift=shift)
-
-    monkeypatch.setattr(trainer_module, "adjust_head", record_shift)
-    monkeypatch.setattr(trainer_module, "balanced_class_weights", lambda _labels: (0.5, 2.0))
-    train(phantom_splits, tiny_backbone_dir, tmp_path, num_train_epochs=1)
-    assert shifts == [pytest.approx(-math.log(4))]
+    seen: list[int] = []
+    augment = films_module.augment_films
+    monkeypatch.setattr(
+        films_module, "augment_films", lambda films, *rest: (seen.append(len(films)), augment(films, *rest))[1]
+    )
+    train(tmp_path, num_train_epochs=2)
+    assert sum(seen) == 2 * 24, "every training film of every epoch is altered, and no other"
 
 
-def test_checkpoint_that_was_being_written_is_passed_over(tmp_path: Path) -> None:
-    names = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
-    for step in (9, 10):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        for name in names:
-            (folder / name).touch()
-    assert find_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
-    (tmp_path / "checkpoint-10" / "trainer_state.json").unlink()
-    assert find_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
-    shutil.rmtree(tmp_path / "checkpoint-9")
-    assert find_checkpoint(tmp_path) is None
-
-
-def test_loss_that_is_not_finite_ends_the_run_and_says_where(
-    phantom_splits: Any, tiny_backbone_dir: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(TrainingError, match=r"finite training loss, got .* at step \d+.*--learning_rate"):
-        train(
-            phantom_splits, tiny_backbone_dir, tmp_path, learning_rate=1e30, logging_strategy="steps", logging_steps=1
-        )
-
-
-def test_split_of_one_class_is_refused(phantom_splits: Any, tiny_backbone_dir: Path, tmp_path: Path) -> None:
+def test_one_class_only_is_refused_with_the_split_s_name(train: Train, phantom_splits: Any, tmp_path: Path) -> None:
     from datasets import DatasetDict
 
-    labels = np.asarray(phantom_splits["validation"]["label"])
-    intact = phantom_splits["validation"].select(np.flatnonzero(labels == 0))
-    splits = DatasetDict({"train": phantom_splits["train"], "validation": intact})
-    with pytest.raises(TrainingError, match=r"both classes in split 'validation', found labels \[0\]"):
-        train(splits, tiny_backbone_dir, tmp_path)
+    intact = np.flatnonzero(np.asarray(phantom_splits["validation"]["label"]) == 0)
+    splits = DatasetDict({**phantom_splits, "validation": phantom_splits["validation"].select(intact)})
+    with pytest.raises(TrainingError, match="both classes in split 'validation', found labels \\[0\\]"):
+        train(tmp_path, splits=splits)
 
 
-def test_missing_validation_split_is_named(phantom_splits: Any, tiny_backbone_dir: Path, tmp_path: Path) -> None:
+def test_missing_split_is_named(train: Train, phantom_splits: Any, tmp_path: Path) -> None:
     from datasets import DatasetDict
 
-    with pytest.raises(TrainingError, match="'train' and 'validation'"):
-        train(DatasetDict({"train": phantom_splits["train"]}), tiny_backbone_dir, tmp_path)
+    with pytest.raises(TrainingError, match="found \\['train'\\]"):
+        train(tmp_path, splits=DatasetDict({"train": phantom_splits["train"]}))
+
+
+def test_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute_loss = FilmTrainer.compute_loss
+
+    def break_late(self: FilmTrainer, *args: Any, **kwargs: Any) -> Any:
+        loss = compute_loss(self, *args, **kwargs)
+        return loss * float("nan") if self.model.training and self.state.global_step >= 4 else loss
+
+    monkeypatch.setattr(FilmTrainer, "compute_loss", break_late)
+    with pytest.raises(TrainingError, match=r"got nan at step 5 \(epoch 1\.33\).*checkpoint is kept"):
+        train(tmp_path)
+    kept = find_checkpoint(tmp_path)
+    assert kept is not None
+    assert Path(kept).name == "checkpoint-3"
+    from safetensors.torch import load_file
+
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in load_file(Path(kept) / "model.safetensors").values())
+
+
+def test_batch_that_does_not_fit_names_what_to_lower(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask_for_too_much(self: FilmTrainer, *args: Any, **kwargs: Any) -> None:
+        torch.empty(1 << 60)
+
+    monkeypatch.setattr(FilmTrainer, "training_step", ask_for_too_much)
+    with pytest.raises(TrainingError, match=r"fit into the memory.*Lower --per_device_train_batch_size"):
+        train(tmp_path)

@@ -17,6 +17,7 @@ from PIL import Image
 
 import texts
 from hf_fracture.explain.attribution import Attribution
+from hf_fracture.explain.candidate import choose_box_style
 from hf_fracture.explain.methods import WARNINGS
 from hf_fracture.explain.overlay import colour_table
 from hf_fracture.inference.classifier import Examination, FractureClassifier
@@ -185,13 +186,15 @@ def render_viewer(examination: Examination | None, name: str | None = None) -> s
     film = fit_image(examination.film, MAX_FILM_PX)
     width, height = film.size
     source = encode_image(film, "JPEG")
-    layers = _render_map_layer(examination.attribution)
+    layers = _render_map_layer(examination.attribution) + _render_candidate(examination)
     size_px = f"{examination.film.width} x {examination.film.height} px"
     caption = f"<p class='soft name'>{escape(name)}, {size_px}</p>" if name else ""
     size = f"aspect-ratio:{width}/{height};max-width:calc(var(--film-height)*{width / height:.4f}*var(--zoom))"
     frames = _render_frame("with-map", size, source, layers, texts.FILM_ALT)
     frames += _render_frame("alone", size, "", "", texts.FILM_ALONE_ALT)
     legend = _render_legend(examination.attribution)
+    if "class='box'" in layers:
+        legend += f"<p class='soft'>{texts.BOX_NOTE}</p>"
     return f"<div class='viewer'><div class='frames'>{frames}</div>{legend}{caption}</div>"
 
 
@@ -221,7 +224,10 @@ def render_map_worth(method: str, attribution: Attribution | None, scores: Mappi
 
 def describe_map_worth(method: str, scores: Mapping[str, Any] | None) -> str:
     """Say in one sentence how often the peak of such a map lies in the fracture, or that nobody knows."""
-    measured = (scores or {}).get("methods", {}).get(method, {}).get("peak_in_region")
+    scored = (scores or {}).get("methods", {}).get(method, {})
+    if scored.get("sentence"):
+        return str(scored["sentence"])
+    measured = scored.get("peak_in_region")
     if not measured or measured.get("value") is None:
         return texts.MAP_WORTH_UNKNOWN.format(method=name_method(method))
     centre = (scores or {}).get("baselines", {}).get("centre", {}).get("peak_in_region", {}).get("value")
@@ -432,6 +438,18 @@ def _render_map_layer(attribution: Attribution | None) -> str:
         return ""
     alt = texts.MAP_ALT.format(place=describe_place(attribution.heatmap))
     return f"<img class='map' src='{encode_image(render_map(attribution), 'PNG')}' alt='{escape(alt)}'>"
+
+
+def _render_candidate(examination: Examination) -> str:
+    """Return the outline of the region that the map points at, where its measurements support one."""
+    attribution, style = examination.attribution, choose_box_style(examination.finding.decision)
+    box = None if attribution is None else attribution.candidate
+    if examination.film is None or box is None or style is None:
+        return ""
+    place = " ".join(f"{name}='{side:.1f}'" for name, side in zip(("x", "y", "width", "height"), box, strict=True))
+    rects = "".join(f"<rect class='{layer}' {place}/>" for layer in ("under", f"over {style}"))
+    size = f"0 0 {examination.film.width} {examination.film.height}"
+    return f"<svg class='box' viewBox='{size}' role='img' aria-label='{escape(texts.BOX_ALT)}'>{rects}</svg>"
 
 
 def _render_legend(attribution: Attribution | None) -> str:

@@ -129,6 +129,8 @@ FRAME_LABELS: Final = {
 }
 MAP_ALT: Final = "Heat map of the evidence for a fracture, laid over the film; strongest {place}"
 MAP_EMPTY: Final = "The map is empty: nothing on this film spoke for a fracture."
+BOX_ALT: Final = "Box around the region that the map points at"
+BOX_NOTE: Final = "The box marks the region around the map's peak; dotted where the film needs a look, solid otherwise."
 MAP_LEGEND: Final = "evidence for a fracture"
 MAP_WORTH_TITLE: Final = "What this map is worth:"
 MAP_WORTH: Final = (
@@ -360,3 +362,43 @@ EVENT=$(curl -s -H 'Content-Type: application/json' $API/call/predict \\
 curl -sN $API/call/predict/$EVENT"""
 EXAMPLE_MCP: Final = """{{ "mcpServers": {{ "fractures": {{ "url": "{url}/gradio_api/mcp/" }} }} }}"""
 MCP_OFF: Final = "This server offers no MCP tools: the package mcp is not installed (pip install 'hf-fracture[mcp]')."
+
+# The page that runs in a browser alone (space/browser/), whose build copies these into its model.json.
+BROWSER: Final = {
+    "tagline": "The whole model runs in this browser. No film leaves your machine, and after the first visit no "
+    "network is needed.",
+    "drop_title": DROP_TITLE,
+    "choose": "Choose a film",
+    "camera": CAMERA_BUTTON,
+    "drop_hint": "Choose, drop or paste a PNG, JPEG or WebP of 8 bit. DICOM, TIFF and 16-bit files are for the full "
+    "page or for hf-fracture predict.",
+    "waiting": WAITING,
+    "viewer_empty": VIEWER_EMPTY,
+    "opacity": OPACITY_LABEL,
+    "probability": PROBABILITY,
+    "reading": "Reading the film …",
+    "map_empty": MAP_EMPTY,
+    "empty": "The file is empty. Copy it again.",
+    "format": "This page cannot read DICOM and TIFF files. Use the full page, or hf-fracture predict.",
+    "deep": "This is a 16-bit PNG, which a browser would cut to 8 bit. Use the full page, or hf-fracture predict.",
+    "unreadable": "Expected a PNG, JPEG or WebP picture, got something else or a damaged file. Export the film again.",
+    "large": "The picture is too large for a browser. Reduce it, or use hf-fracture predict.",
+    "refused": "This is no film that the model can answer.",
+    "too_small": "The picture is too small to see a fracture.",
+    "extreme_aspect": "The picture is too long and narrow for a film.",
+    "blank": "The picture is blank.",
+    "low_contrast": "The contrast is too low.",
+    "saturated": "Most of the picture is pure white: an overexposed film, a page, or inverted grey levels.",
+    "drawing": "Most of the picture is perfectly even, as in drawings, plots and screenshots.",
+    "document": "Neighbouring pixels agree too little, as in text and noise.",
+    "colour_image": "The picture is coloured; a radiograph is grey. Give it the film itself, not a photograph.",
+    "not_a_radiograph": "To the network this does not look like a film that it was trained on.",
+}
+BROWSER_WORDS: Final = {
+    "fracture": FRACTURE,
+    "uncertain": UNCERTAIN,
+    "no fracture": NO_FRACTURE,
+    "refused": NO_ANSWER,
+    "error": UNREADABLE,
+}
+BROWSER_POINTS: Final = "Fracture from {rule_in}, no fracture below {screening}, uncertain between the two."

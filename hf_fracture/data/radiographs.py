@@ -4,6 +4,7 @@ May depend on `grayscale`, `orientation`, `dicom` (only when the file is DICOM) 
 """
 
 import os
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -149,7 +150,12 @@ def _read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[byte
 
 def _read_file(path: Path) -> bytes:
     try:
-        _check_bytes(path.stat().st_size, str(path))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise UnreadableRadiograph(
+                f"{path}: {_EXPECTED}, got a device or a pipe, which may never end. Copy it to a file."
+            )
+        _check_bytes(status.st_size, str(path))
         return path.read_bytes()
     except FileNotFoundError as error:
         raise UnreadableRadiograph(

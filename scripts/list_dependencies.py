@@ -97,11 +97,12 @@ def write_bill(path: Path) -> None:
     for distribution in metadata.distributions():
         name = _canonical(distribution.metadata["Name"] or "")
         components[name] = _describe(name, distribution.version)
+    version = metadata.version("hf-fracture")
     bill = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"component": {"type": "library", "name": "hf-fracture", "version": metadata.version("hf-fracture")}},
+        "metadata": {"component": {"type": "library", "name": "hf-fracture", "version": version}},
         "components": [components[name] for name in sorted(components) if name and name != "hf-fracture"],
     }
     path.write_text(json.dumps(bill, indent=1) + "\n", encoding="utf-8")
@@ -145,8 +146,8 @@ Every direct dependency, what brings it, its licence as the package itself state
 | --- | --- | --- | --- | --- |
 """
 _TAIL: Final = """
-`always` is `pip install hf-fracture`; the others are extras, `pip install "hf-fracture[torch]"` and so on. Versions that
-work together, transitive ones included, stand in `constraints.txt`.
+`always` is `pip install hf-fracture`; the others are extras, `pip install "hf-fracture[torch]"` and so on. Versions
+that work together, transitive ones included, stand in `constraints.txt`.
 
 A bill of materials (CycloneDX) of an environment:
 
@@ -154,8 +155,8 @@ A bill of materials (CycloneDX) of an environment:
 python scripts/list_dependencies.py --sbom sbom.json
 ```
 
-Known vulnerabilities are looked up with `pip-audit --requirement constraints.txt --no-deps`, or, offline, by feeding that
-bill to a scanner that has its database with it (for example `osv-scanner --offline --sbom sbom.json`).
+Known vulnerabilities are looked up with `pip-audit --requirement constraints.txt --no-deps`, or, offline, by feeding
+that bill to a scanner that has its database with it (for example `osv-scanner --offline --sbom sbom.json`).
 """
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is built and released: complete archives, equal bytes each time, and no more dependencies than are accounted for."""
+"""What is built and released: complete archives, equal bytes each time, and no dependency without a reason."""
 
 import hashlib
 import importlib.util

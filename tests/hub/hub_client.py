@@ -17,6 +17,9 @@ from typing import Any
 LONGEST_WAIT_SECONDS = 0.01
 
 
+namespaces: dict[str, dict[str, Any]] = {}  # code that names one goes on where the last code of that name ended
+
+
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     from hf_fracture.cli.main import main
 
@@ -25,14 +28,21 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
+    if "folder" in request:
+        os.chdir(request["folder"])
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-        status = run_code(request["code"]) if "code" in request else main(request["arguments"])
+        status = (
+            run_code(request["code"], request.get("namespace")) if "code" in request else main(request["arguments"])
+        )
     return {"status": status, "stdout": stdout.getvalue(), "stderr": stderr.getvalue()}
 
 
-def run_code(code: str) -> int:
+def run_code(code: str, namespace: str | None) -> int:
+    names = (
+        {"__name__": "__main__"} if namespace is None else namespaces.setdefault(namespace, {"__name__": "__main__"})
+    )
     try:
-        exec(compile(code, "<test>", "exec"), {"__name__": "__main__"})
+        exec(compile(code, "<test>", "exec"), names)
     except Exception:  # noqa: BLE001 the test reads the traceback
         traceback.print_exc()
         return 1

@@ -1,0 +1,144 @@
+"""Render docs/results.md and docs/benchmark.md from the measurements in scripts/results/ and the shipped model.
+
+    python scripts/render_results.py
+
+One section per JSON file, in the order below, then whatever else lies there; a file that does not exist yet says which
+script writes it. Tables with one row per entry are made of lists and of mappings whose values have the same keys.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from hf_fracture.evaluation.artifacts import write_text
+from hf_fracture.hub import results
+from hf_fracture.hub.markdown import flatten, format_value, is_estimate, render_table
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+RESULTS_DIR: Final = ROOT / "scripts" / "results"
+MAX_COLUMNS: Final = 9
+MAX_ROWS: Final = 60
+
+# File, title, what it says, and how it is made.
+RESULTS: Final = (
+    ("recipes", "Recipes", "Published recipes, trained and measured the same way.", "scripts/run_recipes.py"),
+    ("ablation", "What each technique adds", "One technique changed at a time.", "scripts/run_recipes.py"),
+    ("cross_dataset", "Other datasets", "Models on films of sources that they never saw.", "scripts/cross_dataset.py"),
+    ("inflation", "How much leaks flatter", "One recipe, split in different ways.", "scripts/measure_inflation.py"),
+    ("duplicates", "Copies in public datasets", "What the ledgers hold.", "scripts/measure_duplicates.py"),
+    ("attribution", "Heatmaps", "Methods scored against marked fractures.", "hf-fracture explain-eval"),
+    ("reproduction", "The shipped model, trained again", "Seeds of the same recipe.", "scripts/reproduce_release.sh"),
+)
+BENCHMARKS: Final = (
+    ("bench", "Speed", "Ratios, side by side in one run.", "make bench"),
+    ("audit_benchmark", "Audit", "What an audit costs at several sizes.", "scripts/benchmark_audit.py"),
+    ("load", "The page under load", "Requests, slow clients, malformed bodies.", "scripts/load_test.py"),
+    ("fuzz", "Bad input", "What was thrown at readers and loaders.", "scripts/hostile_corpus.py"),
+    ("kill", "Killed at random", "Rounds survived.", "scripts/kill_rounds.py"),
+    ("space", "The Space in a fresh environment", "Started from its own requirements.", "scripts/check_space.py"),
+    ("install", "Fresh installs", "Pinned and lowest declared versions.", "scripts/check_install.sh"),
+)
+_GENERATED: Final = "Rendered by `python scripts/render_results.py` from `scripts/results/`; no figure is typed."
+
+
+def main() -> None:
+    """Render both pages, and say so."""
+    for name, text in render_pages().items():
+        write_text(ROOT / "docs" / name, text)
+        print(f"rendered docs/{name}")
+
+
+def render_pages() -> dict[str, str]:
+    """Return the pages by file name."""
+    named = {name for name, *_ in (*RESULTS, *BENCHMARKS)}
+    others = tuple(
+        (path.stem, path.stem.replace("_", " ").capitalize(), "", "")
+        for path in sorted(RESULTS_DIR.glob("*.json"))
+        if path.stem not in named
+    )
+    shipped = f"## The shipped model\n\n{_render_shipped()}"
+    return {
+        "results.md": "\n\n".join(["# Results", _GENERATED, shipped, *map(_render_file, (*RESULTS, *others))]) + "\n",
+        "benchmark.md": "\n\n".join(["# Benchmark", _GENERATED, *map(_render_file, BENCHMARKS)]) + "\n",
+    }
+
+
+def _render_shipped() -> str:
+    path = DEFAULT_MODEL_DIR / "evaluation.json"
+    if not path.is_file():
+        return "Not measured yet; `scripts/train_default_model.sh` trains and measures it."
+    attribution = DEFAULT_MODEL_DIR / "attribution.json"
+    summary = results.render_summary(read_json(path), read_json(attribution) if attribution.is_file() else None)
+    return f"{summary}\n\n`scripts/reproduce_release.sh` trains it again from the raw download."
+
+
+def _render_file(described: Sequence[str]) -> str:
+    name, title, words, how = described
+    path = RESULTS_DIR / f"{name}.json"
+    if not path.is_file():
+        return f"## {title}\n\n{words} Not measured yet; `{how}` writes it."
+    content = json.loads(path.read_text(encoding="utf-8"))
+    made = f" Made by `{how}`." if how else ""
+    return f"## {title}\n\n{words}{made}\n\n{render_content(content)}".replace("\n\n\n", "\n\n")
+
+
+def render_content(content: Any) -> str:
+    """Render any JSON: rows of like entries as one table, everything else as a table of leaves.
+
+    >>> print(render_content({"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 4}}))
+    | name | x | y |
+    | --- | --- | --- |
+    | a | 1 | 2 |
+    | b | 3 | 4 |
+    """
+    if isinstance(content, list):
+        return _render_rows([(str(number), row) for number, row in enumerate(content, 1)], named=False)
+    if not isinstance(content, Mapping):
+        return format_value(content)
+    if _are_rows(list(content.values())):
+        return _render_rows([(str(name).replace("_", " "), row) for name, row in content.items()], named=True)
+    plain = {key: value for key, value in content.items() if not _is_table(value)}
+    parts = [render_table(["what", "value"], flatten(plain))] if plain else []
+    parts += [
+        f"**{str(key).replace('_', ' ').capitalize()}**\n\n{render_content(value)}"
+        for key, value in content.items()
+        if _is_table(value)
+    ]
+    return "\n\n".join(parts)
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(row, Mapping) for row in value)
+    return isinstance(value, Mapping) and not is_estimate(value) and any(isinstance(v, Mapping) for v in value.values())
+
+
+def _are_rows(values: Sequence[Any]) -> bool:
+    """Tell whether values are rows of one table: mappings that share most of their keys."""
+    rows = [value for value in values if isinstance(value, Mapping) and not is_estimate(value)]
+    if len(rows) < 2 or len(rows) != len(values):
+        return False
+    return len(set.intersection(*(set(row) for row in rows))) > 0
+
+
+def _render_rows(rows: Sequence[tuple[str, Any]], *, named: bool) -> str:
+    if not all(isinstance(row, Mapping) for _, row in rows):
+        return ", ".join(format_value(row) for _, row in rows) or "none"
+    leaves = [(name, dict(flatten(row))) for name, row in rows]
+    columns = list(dict.fromkeys(column for _, row in leaves for column in row))
+    shown = columns[:MAX_COLUMNS]
+    header = [*(["name"] if named else []), *shown]
+    cells = [[*([name] if named else []), *(row.get(column, "") for column in shown)] for name, row in leaves]
+    more = []
+    if len(columns) > len(shown):
+        more.append(f"{len(columns) - len(shown)} further columns")
+    if len(cells) > MAX_ROWS:
+        more.append(f"{len(cells) - MAX_ROWS} further rows")
+    note = f"\n\n{' and '.join(more)} are in the file." if more else ""
+    return render_table(header, cells[:MAX_ROWS]) + note
+
+
+if __name__ == "__main__":
+    main()

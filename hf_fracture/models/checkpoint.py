@@ -21,6 +21,7 @@ from hf_fracture.data.transforms import Preprocessing
 from hf_fracture.errors import MissingInputError, ModelFolderError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -292,16 +293,24 @@ def save_model_folder(
 
 
 def _write_weights(model: "PreTrainedModel", folder: Path, *, half_precision: bool) -> None:
-    import torch
-
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     if half_precision:
-        # Statistics of BatchNorm stay in float32: they are small, and variances can leave float16's range.
-        state = {
-            name: tensor.to(torch.float16) if tensor.is_floating_point() and "running_" not in name else tensor
-            for name, tensor in state.items()
-        }
+        state = {name: _halve(name, tensor) for name, tensor in state.items()}
     model.save_pretrained(folder, state_dict=state)
+
+
+def _halve(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
+    """Return a tensor in float16, except where that would lose what it says.
+
+    Statistics of BatchNorm stay in float32: they are small, and variances can leave float16's range. So does a head
+    that an extreme temperature has scaled beyond 65,504, which would otherwise be stored as infinity.
+    """
+    import torch
+
+    if not tensor.is_floating_point() or "running_" in name:
+        return tensor
+    half = tensor.to(torch.float16)
+    return half if torch.isfinite(half).all() else tensor
 
 
 def _replace_folder(partial: Path, out_dir: Path) -> None:

@@ -13,13 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 README_PATH = ROOT / "README.md"
 MODEL_CARD_PATH = ROOT / "model_card.md"
 INFLATION_PATH = ROOT / "scripts" / "results" / "inflation.json"
+CROSS_DATASET_PATH = INFLATION_PATH.with_name("cross_dataset.json")
 
 
 def main() -> None:
     """Render, and say what was written."""
     readme = README_PATH.read_text(encoding="utf-8")
     inflation = read_json(INFLATION_PATH) if INFLATION_PATH.is_file() else None
-    write_text(README_PATH, render_readme(readme, DEFAULT_MODEL_DIR, inflation))
+    cross_dataset = read_json(CROSS_DATASET_PATH) if CROSS_DATASET_PATH.is_file() else None
+    write_text(README_PATH, render_readme(readme, DEFAULT_MODEL_DIR, inflation, cross_dataset))
     print(f"rendered {README_PATH.name}")
     if (DEFAULT_MODEL_DIR / "config.json").is_file():
         card_path = write_card(DEFAULT_MODEL_DIR, overwrite=True)

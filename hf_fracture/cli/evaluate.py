@@ -46,7 +46,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--label-map",
         metavar="PAIRS",
-        help="what foreign classes mean, such as 'normal=not fractured,broken=fractured'; every class must be named",
+        help="what foreign classes mean, such as 'normal=not fractured,broken=fractured', or with --target "
+        "fracture_type 'Spiral Fracture=spiral,...'; every class must be named",
+    )
+    parser.add_argument(
+        "--target",
+        choices=("fracture", "fracture_type"),
+        help="what the classes are (default: what the model's record says, else fracture); types are measured on the "
+        "films whose type is known",
     )
     parser.add_argument(
         "--validation-split",
@@ -85,12 +92,19 @@ def run(args: argparse.Namespace) -> int:
     from hf_fracture.evaluation.ranks import is_main_process, join_processes
 
     join_processes()
-    label_map = None if args.label_map is None else parse_label_map(args.label_map)
+    has_types = args.target == "fracture_type"
+    label_map = None if args.label_map is None or has_types else parse_label_map(args.label_map)
     splits = load_splits(args.dataset, revision=args.dataset_revision)
     select_split(splits, args.split)
     model = load_measured_model(
-        args.model, revision=args.revision, label_map=label_map, trust_remote_code=args.trust_remote_code
+        args.model,
+        revision=args.revision,
+        label_map=label_map,
+        target=args.target,
+        trust_remote_code=args.trust_remote_code,
     )
+    if model.target == "fracture_type":
+        return run_types(model, splits, args)
     answers = collect_answers(model, splits, args)
     if not is_main_process():
         return 0
@@ -99,6 +113,50 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write(render_summary(report))
     hint = f"Next: hf-fracture card {args.model}" if args.record else f"Read {args.out / PAGE_NAME} in a browser."
     sys.stderr.write(f"{hint}\n")
+    return 0
+
+
+def run_types(model: "MeasuredModel", splits: "DatasetDict", args: argparse.Namespace) -> int:
+    """Measure a classifier of fracture types, write and print.
+
+    Raises:
+        UsageError: If a probe is asked for that only a classifier of fractures has.
+        EvaluationError: If the answers cannot be measured.
+    """
+    from hf_fracture.evaluation.figures import Resampling
+    from hf_fracture.evaluation.films import select_split
+    from hf_fracture.evaluation.ranks import is_main_process
+    from hf_fracture.evaluation.report import FILE_NAME, Provenance
+    from hf_fracture.evaluation.type_report import (
+        collect_type_predictions,
+        map_types,
+        measure_types,
+        parse_type_map,
+        render_type_summary,
+        write_type_report,
+    )
+    from hf_fracture.models.checkpoint import write_json
+
+    if args.shortcuts or args.robustness:
+        raise UsageError("--shortcuts and --robustness measure classifiers of fractures, got one of types. Drop them.")
+    films = select_split(splits, args.split)
+    types = sorted({kind for kind in films["fracture_type"] if kind}) if "fracture_type" in films.column_names else []
+    stated = None if args.label_map is None else parse_type_map(args.label_map)
+    labels = map_types(model.network.config.id2label, types, stated)
+    answers = gather_answers(model, splits, args.split, batch_size=args.batch_size)
+    if not is_main_process():
+        return 0
+    predictions = collect_type_predictions(answers, labels)
+    content = measure_types(
+        predictions,
+        provenance=Provenance(model=describe_model(model), dataset=describe_dataset(splits, args, [model])),
+        resampling=Resampling(num_resamples=args.resamples, seed=args.seed),
+    )
+    write_type_report(content, predictions, args.out)
+    if args.record:
+        write_json(Path(args.model) / FILE_NAME, content)
+    sys.stdout.write(render_type_summary(content))
+    sys.stderr.write(f"Read {args.out / PAGE_NAME} in a browser.\n")
     return 0
 
 
@@ -238,7 +296,10 @@ def _describe_ece(report: "EvaluationReport") -> str:
     before = f"{report.before.expected_calibration_error:.3f}"
     if report.after is None or report.temperature is None:
         return before
-    return f"{before} before, {report.after.expected_calibration_error:.3f} after temperature {report.temperature:.3f}"
+    return (
+        f"{before} before, {report.after.expected_calibration_error:.3f} after calibration (temperature "
+        f"{report.temperature:.3f}, shift {report.shift:.3f})"
+    )
 
 
 def predict_split(
@@ -249,11 +310,26 @@ def predict_split(
     batch_size: int,
     alter: "Alteration | None" = None,
 ) -> "Predictions":
+    """Answer every film of a split and put the probabilities of fracture into a table."""
+    from hf_fracture.evaluation.predictions import collect_predictions
+
+    answers = gather_answers(model, splits, split, batch_size=batch_size, alter=alter)
+    return collect_predictions(answers, model.class_meanings)
+
+
+def gather_answers(
+    model: "MeasuredModel",
+    splits: "DatasetDict",
+    split: str,
+    *,
+    batch_size: int,
+    alter: "Alteration | None" = None,
+) -> list[dict[str, Any]]:
     """Answer every film of a split, on the GPU if there is one, shared among the processes of a launcher."""
     import torch
 
     from hf_fracture.evaluation.films import select_split
-    from hf_fracture.evaluation.predictions import answer_films, collect_predictions
+    from hf_fracture.evaluation.predictions import answer_films
     from hf_fracture.evaluation.ranks import gather_in_order, is_main_process, list_own
 
     network: torch.nn.Module = model.network
@@ -266,7 +342,7 @@ def predict_split(
         batch_size=batch_size,
         show_progress=is_main_process(),
     )
-    return collect_predictions(gather_in_order(answers), model.class_meanings)
+    return gather_in_order(answers)
 
 
 def read_altered(read_film: "FilmReader", alter: "Alteration") -> "FilmReader":

@@ -68,7 +68,7 @@ def map_classes(class_names: Mapping[Any, Any] | None, label_map: Mapping[str, i
         raise EvaluationError(
             f"Every class of the model must be said to mean fractured or not. The model has {_quote(names)}; without a "
             f"meaning: {_quote(unmapped)}; not a class: {_quote(unknown)}. Pass all of them, such as --label-map "
-            f"'{example}'."
+            f"'{example}', or --target fracture_type where the classes are types."
         )
     meanings = np.array([known[name] for name in names], dtype=np.int64)
     if not {NOT_FRACTURED, FRACTURED} <= set(meanings.tolist()):

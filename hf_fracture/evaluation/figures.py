@@ -218,6 +218,8 @@ def _count_denominators(predictions: Predictions, decisions: Decisions) -> dict[
         "selective/error_among_decided": cleared | called,
         "selective/missed_among_cleared": cleared,
         "selective/false_alarms_among_called": called,
+        "selective/missed_fraction": fractured,
+        "selective/false_alarm_fraction": ~fractured,
         "selective/sensitivity_among_decided": (cleared | called) & fractured,
         "selective/specificity_among_decided": (cleared | called) & ~fractured,
     }

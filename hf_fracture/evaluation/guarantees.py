@@ -10,7 +10,7 @@ sample sizes for setting tolerance limits, 1941.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -176,6 +176,30 @@ def control_triage(
     return Triage(screening=screening, rule_in=rule_in)
 
 
+def describe_guarantee(guarantee: Mapping[str, Any] | None) -> list[str]:
+    """Say in sentences what limits promise; nothing where it was not worked out.
+
+    Args:
+        guarantee: As `TriageGuarantee.to_dict` returns it.
+    """
+    if guarantee is None:
+        return []
+    missed, alarms, level = guarantee["missed"], guarantee["false_alarms"], guarantee["confidence_level"]
+    promise = (
+        f"With a confidence of {_percent(level)} each: at most {_percent(missed['bound'])} of fractures are called no "
+        f"fracture ({missed['num_beyond']} of {missed['num_groups']} on validation), and at most "
+        f"{_percent(alarms['bound'])} of films without one are called fracture ({alarms['num_beyond']} of "
+        f"{alarms['num_groups']}). This holds for films like the validation films, counted by group; it is no promise "
+        "for another clinic."
+    )
+    stricter = [
+        f"At most {_percent(row['max_fraction'])}: no fracture below {_in_words(row['screening'])}, fracture from "
+        f"{_in_words(row['rule_in'])}."
+        for row in guarantee["controlled"]
+    ]
+    return [promise, f"Limits for promises made beforehand. {' '.join(stricter)}", *guarantee["warnings"]]
+
+
 def upper_bound(num_beyond: int, num_groups: int, *, confidence_level: float = CONFIDENCE_LEVEL) -> float:
     """Bound a rate from above, given how often it showed (Clopper and Pearson, one-sided).
 
@@ -274,6 +298,19 @@ def _control_rule_in(highest: Floats, max_fraction: float, confidence_level: flo
             "the model first."
         )
     return float(np.nextafter(score, 1.0))
+
+
+def _percent(fraction: float) -> str:
+    """Write a share in percent, with a digit after the point where it has one.
+
+    >>> _percent(0.95), _percent(0.0718)
+    ('95 %', '7.2 %')
+    """
+    return f"{round(100 * fraction, 1):g} %"
+
+
+def _in_words(limit: float | None) -> str:
+    return "(too few films)" if limit is None else f"{limit:.4f}"
 
 
 def _or_none(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from hf_fracture.models.checkpoint import load_model, read_preprocessing, read_r
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Target = Literal["fracture", "fracture_type"]
+
 FilmReader = Callable[[Image.Image], NDArray[np.float32]]
 """Turns a grey film (mode L) into the network's input, (3, height, width)."""
 
@@ -37,7 +39,8 @@ class MeasuredModel:
         folder: Where its files lie.
         network: In float32 and eval mode.
         read_film: The model's own preprocessing.
-        class_meanings: (C,) of {0, 1} for the classes of the network.
+        class_meanings: (C,) of {0, 1} for the classes of the network; empty where they are types.
+        target: What the classes are.
         record: What our models carry; None for a model that was not made here.
         sha256: Of the weights' file or files.
     """
@@ -49,6 +52,7 @@ class MeasuredModel:
     class_meanings: Labels
     record: FractureRecord | None
     sha256: str
+    target: Target = "fracture"
 
 
 def load_measured_model(
@@ -56,6 +60,7 @@ def load_measured_model(
     *,
     revision: str | None = None,
     label_map: Mapping[str, int] | None = None,
+    target: Target | None = None,
     trust_remote_code: bool = False,
 ) -> MeasuredModel:
     """Load a model of this package, or any image classifier of transformers.
@@ -66,27 +71,44 @@ def load_measured_model(
     Args:
         model: None for the shipped model, a folder, or a Hub id.
         revision: Branch, tag or commit of a Hub model.
-        label_map: 0 or 1 by class name, for models with label names of their own.
+        label_map: 0 or 1 by class name, for models with label names of their own; not used for types.
+        target: What the classes are; None takes what the model's record says, else fracture.
         trust_remote_code: Run code that the model's repository brings.
 
     Raises:
         MissingInputError: If there is no such model.
         ModelFolderError: If the folder cannot be loaded.
-        EvaluationError: If a class has no stated meaning, or the classes do not exclude one another.
+        EvaluationError: If a class has no stated meaning, the classes do not exclude one another, or the target is not
+            that of the model's record.
     """
     folder = resolve_model_dir(model, revision=revision)
     network = load_model(folder, trust_remote_code=trust_remote_code)
     _check_softmax(network)
     record = read_record(folder)
+    target = _choose_target(record, target)
     return MeasuredModel(
         name=folder.name if model is None or Path(model).is_dir() else str(model),
         folder=folder,
         network=network,
         read_film=build_film_reader(read_preprocessing(folder)) if record else load_film_reader(folder),
-        class_meanings=map_classes(network.config.id2label, label_map),
+        class_meanings=(
+            map_classes(network.config.id2label, label_map) if target == "fracture" else np.empty(0, dtype=np.int64)
+        ),
         record=record,
         sha256=hash_weights(folder),
+        target=target,
     )
+
+
+def _choose_target(record: FractureRecord | None, target: Target | None) -> Target:
+    if record is None:
+        return target or "fracture"
+    if target not in (None, record.label_kind):
+        raise EvaluationError(
+            f"Expected the target '{record.label_kind}', which the model's record names, got '{target}'. Leave the "
+            "target out."
+        )
+    return record.label_kind
 
 
 def _check_softmax(network: "PreTrainedModel") -> None:

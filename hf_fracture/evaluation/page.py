@@ -4,19 +4,23 @@ May depend on `report` and `plots`.
 """
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hf_fracture.evaluation.bootstrap import Estimate
 from hf_fracture.evaluation.calibration import NUM_BINS
 from hf_fracture.evaluation.figures import SUBGROUP_POINT, prevalence_key
+from hf_fracture.evaluation.guarantees import describe_guarantee
 from hf_fracture.evaluation.metrics import PREVALENCES
 from hf_fracture.evaluation.plots import PLOTS, describe, render_figure
 from hf_fracture.evaluation.report import POINT_FIGURES, EvaluationReport, warn_of_optimism
 from hf_fracture.evaluation.robustness import AlterationEffect
 from hf_fracture.evaluation.shortcuts import REPORTING_LIMIT
 from hf_fracture.evaluation.subgroups import MIN_FILMS_PER_CLASS, Subgroup
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIGURE_NAMES: Final[dict[str, str]] = {
     "sensitivity": "Sensitivity",
@@ -65,7 +69,7 @@ def render_page(report: EvaluationReport) -> str:
         f"<h1>{escape(title)}</h1>",
         *(f"<p>{escape(sentence)}</p>" for sentence in _summarise(report)),
         "<h2>Pictures</h2>",
-        f'<div class="plots">{"".join(_render_plot(report, name) for name in PLOTS)}</div>',
+        f'<div class="plots">{"".join(_render_plots(report))}</div>',
         "<h2>Operating points</h2>",
         _render_points(report),
         _render_predictive_values(report),
@@ -76,14 +80,24 @@ def render_page(report: EvaluationReport) -> str:
         "<h2>Subgroups</h2>",
         _render_subgroups(report),
         *_render_probes(report),
-        "<h2>What was measured on what</h2>",
-        _render_provenance(report),
     ]
+    return render_document(title, body, report.to_dict())
+
+
+def render_document(title: str, body: Sequence[str], content: Mapping[str, Any]) -> str:
+    """Render a self-contained HTML document that ends with what was measured on what.
+
+    Args:
+        title: Plain text.
+        body: HTML of the sections.
+        content: Of `evaluation.json`.
+    """
+    sections = [*body, "<h2>What was measured on what</h2>", _render_provenance(content)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
+        + "\n".join(sections)
         + "\n</body></html>\n"
     )
 
@@ -103,13 +117,17 @@ def _summarise(report: EvaluationReport) -> list[str]:
     ]
 
 
-def _render_plot(report: EvaluationReport, name: str) -> str:
-    encoded = base64.b64encode(render_figure(PLOTS[name](report), "svg")).decode()
-    wide = ' class="wide"' if name == "confusion" else ""
-    caption = escape(CAPTIONS[name])
+def _render_plots(report: EvaluationReport) -> list[str]:
+    return [render_picture(draw(report), CAPTIONS[name], wide=name == "confusion") for name, draw in PLOTS.items()]
+
+
+def render_picture(figure: "Figure", caption: str, *, wide: bool = False) -> str:
+    """Render a picture inside the document, with its caption; `wide` gives it a row of its own."""
+    encoded = base64.b64encode(render_figure(figure, "svg")).decode()
+    text, place = escape(caption), ' class="wide"' if wide else ""
     return (
-        f'<figure{wide}><img alt="{caption}" src="data:image/svg+xml;base64,{encoded}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figure{place}><img alt="{text}" '
+        f'src="data:image/svg+xml;base64,{encoded}"><figcaption>{text}</figcaption></figure>'
     )
 
 
@@ -126,7 +144,7 @@ def _render_points(report: EvaluationReport) -> str:
         (FIGURE_NAMES[figure], *(describe(report.figures[f"{name}/{figure}"]) for name in points))
         for figure in POINT_FIGURES
     ]
-    return _render_table(("Figure", *map(_in_words, points)), rows, "All figures of a column are at its one threshold.")
+    return render_table(("Figure", *map(_in_words, points)), rows, "All figures of a column are at its one threshold.")
 
 
 def _render_predictive_values(report: EvaluationReport) -> str:
@@ -139,7 +157,7 @@ def _render_predictive_values(report: EvaluationReport) -> str:
         for prevalence in PREVALENCES
     ]
     caption = "Positive; negative predictive value where the share of fractured films is another."
-    return _render_table(("Prevalence", *map(_in_words, report.decisions.points)), rows, caption)
+    return render_table(("Prevalence", *map(_in_words, report.decisions.points)), rows, caption)
 
 
 def _render_calibration(report: EvaluationReport) -> str:
@@ -152,10 +170,13 @@ def _render_calibration(report: EvaluationReport) -> str:
         ("Intercept (0 is right; below 0 states too many)", *(describe(state.intercept) for state in states)),
     ]
     if report.temperature is None:
-        return _render_table(("Figure", "As it is"), rows, "No temperature calibrates the validation films.")
-    used = "after" if report.temperature_in_model else "before"
-    caption = f"Temperature {report.temperature:.3f}; the model's own probabilities are those {used} it."
-    return _render_table(("Figure", "Before the temperature", "After it"), rows, caption)
+        return render_table(("Figure", "As it is"), rows, "Nothing calibrates the validation films.")
+    used = "after" if report.calibration_in_model else "before"
+    caption = (
+        f"Logit difference -> (difference {report.shift:+.3f}) / {report.temperature:.3f}, fitted on validation; the "
+        f"model's own probabilities are those {used} it."
+    )
+    return render_table(("Figure", "Before calibration", "After it"), rows, caption)
 
 
 def _render_selective(report: EvaluationReport) -> str:
@@ -164,6 +185,8 @@ def _render_selective(report: EvaluationReport) -> str:
         "error_among_decided": "Wrong among the decided",
         "missed_among_cleared": "Fractured among those called no fracture",
         "false_alarms_among_called": "Not fractured among those called fracture",
+        "missed_fraction": "Fractured films called no fracture, among all fractured",
+        "false_alarm_fraction": "Films without fracture called fracture, among all without",
         "sensitivity_among_decided": "Sensitivity among the decided",
         "specificity_among_decided": "Specificity among the decided",
     }
@@ -173,7 +196,9 @@ def _render_selective(report: EvaluationReport) -> str:
         if triage.screening < triage.rule_in
         else f"Every film is decided, at {triage.rule_in:.4f}."
     )
-    return _render_table(("Share", "Value"), [(text, describe(figures[name])) for name, text in names.items()], caption)
+    rows = [(text, describe(figures[name])) for name, text in names.items()]
+    promise = "".join(f"<p>{escape(sentence)}</p>" for sentence in describe_guarantee(report.guarantee))
+    return render_table(("Share", "Value"), rows, caption) + promise
 
 
 def _render_subgroups(report: EvaluationReport) -> str:
@@ -184,7 +209,7 @@ def _render_subgroups(report: EvaluationReport) -> str:
         "either class. These parts were not chosen beforehand; many comparisons are made here."
     )
     header = ("Column", "Value", "Films", "Fractured", "AUROC", "Sensitivity", "Specificity")
-    return _render_table(header, [_describe_subgroup(report, subgroup) for subgroup in report.subgroups], caption)
+    return render_table(header, [_describe_subgroup(report, subgroup) for subgroup in report.subgroups], caption)
 
 
 def _describe_subgroup(report: EvaluationReport, subgroup: Subgroup) -> Sequence[str]:
@@ -223,20 +248,20 @@ def _render_effects(effects: list[AlterationEffect], caption: str) -> str:
         (effect.name, describe(effect.auroc), describe(effect.auroc_change), describe(effect.flipped_fraction))
         for effect in effects
     ]
-    return _render_table(("Alteration", "AUROC", "Change", "Calls that change"), rows, caption)
+    return render_table(("Alteration", "AUROC", "Change", "Calls that change"), rows, caption)
 
 
-def _render_provenance(report: EvaluationReport) -> str:
-    content = report.to_dict()
+def _render_provenance(content: Mapping[str, Any]) -> str:
     rows = [
         (f"{_in_words(section)}: {name.replace('_', ' ')}", _in_one_line(value))
         for section in ("model", "dataset", "bootstrap", "software")
         for name, value in content[section].items()
     ]
-    return _render_table(("What", "Value"), rows, "Enough to repeat the measurement.")
+    return render_table(("What", "Value"), rows, "Enough to repeat the measurement.")
 
 
-def _render_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
+def render_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
+    """Render a table of plain text; the first cell of each row is its header."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'

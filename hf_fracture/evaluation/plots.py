@@ -3,10 +3,10 @@
 Each `draw_` function returns a matplotlib figure and touches no global state. May depend on `report` and what it uses.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -33,6 +33,7 @@ _DOTS_PER_INCH: Final = 200
 _MAX_CURVE_POINTS: Final = 1000
 _BAND_GREY: Final = "0.82"
 _GUIDE_GREY: Final = "0.45"
+_DARK_AUROC: Final = 0.78  # cells above it are dark enough for white letters
 
 
 def draw_roc(report: EvaluationReport) -> "Figure":
@@ -69,7 +70,7 @@ def draw_precision_recall(report: EvaluationReport) -> "Figure":
 
 
 def draw_reliability(report: EvaluationReport) -> "Figure":
-    """Draw observed against stated probability, before and after the temperature, and where the probabilities lie."""
+    """Draw observed against stated probability, before and after calibration, and where the probabilities lie."""
     figure = _new_figure(_SIDE_INCHES, _SIDE_INCHES * 1.3)
     grid = figure.add_gridspec(2, 1, height_ratios=[4, 1], hspace=0.08)
     axes, counts = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
@@ -133,6 +134,59 @@ def draw_risk_coverage(report: EvaluationReport) -> "Figure":
     return figure
 
 
+def draw_transfer(content: Mapping[str, Any]) -> "Figure":
+    """Draw the AUROC of each training on each test of `cross_dataset.json`, with its interval, as a heat map.
+
+    Args:
+        content: Content of the file; see `cross_dataset`.
+    """
+    rows = content["rows"]
+    trained = list(dict.fromkeys(_name_sources(row["trained_on"]) for row in rows))
+    tested = list(dict.fromkeys(row["tested_on"] for row in rows))
+    figure = _new_figure(2.6 * len(tested) + 1.2, 0.95 * len(trained) + 1.1)
+    axes = figure.add_subplot()
+    values = np.full((len(trained), len(tested)), np.nan)
+    for row in rows:
+        place = (trained.index(_name_sources(row["trained_on"])), tested.index(row["tested_on"]))
+        values[place] = value = row["auroc"]["value"]
+        text = describe(Estimate(**row["auroc"]), decimals=2).replace(" (", "\n(") + f"\n{row['num_films']} films"
+        colour = "white" if value > _DARK_AUROC else "black"
+        axes.text(place[1], place[0], text, ha="center", va="center", fontsize=10, color=colour)
+    axes.imshow(values, cmap="Greys", vmin=0.4, vmax=1.05, aspect="auto")
+    axes.set_xticks(range(len(tested)), [name.replace("_", " ") for name in tested], fontsize=10)
+    axes.set_yticks(range(len(trained)), trained, fontsize=10)
+    axes.set_xlabel("Tested on (films of both datasets left out)", fontsize=10)
+    axes.set_ylabel("Trained on", fontsize=10)
+    axes.set_title("AUROC with 95 % interval", fontsize=10)
+    return figure
+
+
+def draw_counts(counts: Sequence[Sequence[int]], names: Sequence[str]) -> "Figure":
+    """Draw a confusion matrix of several classes, shaded by the share of the true class.
+
+    Args:
+        counts: (C, C) films, row by true class, column by called class.
+        names: C names.
+    """
+    cells = np.asarray(counts, dtype=np.float64)
+    side = 0.62 * len(names) + 1.6
+    figure = _new_figure(side, side)
+    axes = figure.add_subplot()
+    with np.errstate(invalid="ignore"):
+        shares = np.nan_to_num(cells / cells.sum(axis=1, keepdims=True))
+    axes.imshow(shares, cmap="Greys", vmin=0, vmax=1.2)
+    for (row, column), count in np.ndenumerate(cells):
+        share = shares[row, column]
+        text = f"{int(count)}\n{share:.0%}" if count else "0"
+        colour = "white" if share > 0.7 else "black" if count else _GUIDE_GREY
+        axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+    axes.set_xticks(range(len(names)), list(names), fontsize=9, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), list(names), fontsize=9)
+    axes.set_xlabel("Called", fontsize=10)
+    axes.set_ylabel("True type", fontsize=10)
+    return figure
+
+
 PLOTS: Final[dict[str, Callable[[EvaluationReport], "Figure"]]] = {
     "roc": draw_roc,
     "precision_recall": draw_precision_recall,
@@ -186,6 +240,10 @@ def describe(figure: Estimate, *, decimals: int = 3) -> str:
     if figure.lower is None or figure.upper is None:
         return f"{figure.value:.{decimals}f}"
     return f"{figure.value:.{decimals}f} ({figure.lower:.{decimals}f} to {figure.upper:.{decimals}f})"
+
+
+def _name_sources(names: Sequence[str]) -> str:
+    return "\nand ".join(name.replace("_", " ") for name in names)
 
 
 def _count_calls(report: EvaluationReport) -> CallCounts:
@@ -262,11 +320,11 @@ def _label(axes: "Axes", x_label: str, y_label: str, *, legend: Literal["upper l
 
 def _list_calibrations(report: EvaluationReport) -> list[tuple[CalibrationFigures, str, str, str, str]]:
     """Return what a reliability diagram shows: figures, name, line, marker face and colour."""
-    if report.after is None or report.temperature is None:
+    if report.after is None:
         return [(report.before, "As it is", "-", "black", "black")]
     return [
-        (report.before, f"Before temperature {report.temperature:.2f}", "--", "white", "0.4"),
-        (report.after, f"After temperature {report.temperature:.2f}", "-", "black", "black"),
+        (report.before, "Before calibration", "--", "white", "0.4"),
+        (report.after, "After calibration", "-", "black", "black"),
     ]
 
 

@@ -227,8 +227,8 @@ def answer_films(
         show_progress: Draw a progress bar on stderr.
 
     Returns:
-        For each film, in order: `logits` (C numbers), `label`, `group_id`, `source_path` where the dataset has it, and
-        the columns of `describe_film`.
+        For each film, in order: `logits` (C numbers), `label`, `group_id`, `source_path` and `fracture_type` where
+        the dataset has them, and the columns of `describe_film`.
 
     Raises:
         EvaluationError: If `batch_size` is below 1.
@@ -272,7 +272,7 @@ def collect_predictions(answers: list[dict[str, Any]], class_meanings: Labels) -
 def _read_batches(films: "Dataset", batch_size: int, *, show_progress: bool) -> Iterator[list[dict[str, Any]]]:
     from tqdm import tqdm
 
-    wanted = (*REQUIRED_COLUMNS, *SUBGROUP_COLUMNS, "age_years", "source_path")
+    wanted = (*REQUIRED_COLUMNS, *SUBGROUP_COLUMNS, "age_years", "source_path", "fracture_type")
     columns = films.select_columns([name for name in wanted if name in films.column_names])
     with tqdm(total=len(films), unit="film", file=sys.stderr, disable=not show_progress) as progress:
         for batch in columns.iter(batch_size=batch_size):

@@ -2,11 +2,11 @@
 
 May depend on every other module of this room except `plots`, `page` and `comparison`.
 
-Schema of `evaluation.json` (version 1). E stands for `{"value", "lower", "upper", "method"}`; `value` is null where a
+Schema of `evaluation.json` (version 2). E stands for `{"value", "lower", "upper", "method"}`; `value` is null where a
 figure does not exist, the limits are null where no interval can be given (`method` is then `none`; see
 `bootstrap.Estimate`). Shares lie in [0, 1].
 
-- `schema_version`: 1.
+- `schema_version`: 2. `kind`: `fracture` (for `fracture_type` see `type_report`).
 - `model`: `name`, `sha256` (of model.safetensors), `trained_on` (list, or null for a foreign model).
 - `dataset`: `name`, `revision`, `split`, `content_sha256` (films, labels, groups), `split_sha256` (films, splits),
   `num_leaked_films` (measured films whose group has a film in another split of the dataset; 0 where it is clean),
@@ -20,13 +20,16 @@ figure does not exist, the limits are null where no interval can be given (`meth
   (`true_positives`, `false_positives`, `false_negatives`, `true_negatives`), `metrics` (`sensitivity`, `specificity`,
   `ppv`, `npv`, `f1`, `balanced_accuracy`, `mcc`, `kappa`, `accuracy`, each E), `predictive_values` (list of
   `prevalence`, `ppv` E, `npv` E). All figures of one point are at its one threshold.
-- `calibration`: `temperature`, `in_model` (true if the model's probabilities are those of `after`), `num_bins`,
-  `before` and `after`: `brier_score`, `log_loss`, `expected_calibration_error`, `slope` E, `intercept` E, `bins` (list
-  of `num_films`, `mean_probability`, `fractured_fraction`). `temperature` and `after` are null for a foreign model
-  whose validation films no temperature calibrates.
-- `selective`: `screening`, `rule_in` (limits), `metrics` (`coverage`, `error_among_decided`, `missed_among_cleared`,
-  `false_alarms_among_called`, `sensitivity_among_decided`, `specificity_among_decided`, each E), `risk_coverage_area`,
-  `risk_at_coverage` (list of `coverage`, `risk`, at the nearest coverage that the films allow).
+- `calibration`: `temperature` and `shift` (logit difference -> (difference + shift) / temperature), `in_model` (true if
+  the model's probabilities are those of `after`), `num_bins`, `before` and `after`: `brier_score`, `log_loss`,
+  `expected_calibration_error`, `slope` E, `intercept` E, `bins` (list of `num_films`, `mean_probability`,
+  `fractured_fraction`). `temperature`, `shift` and `after` are null for a foreign model whose validation films nothing
+  calibrates.
+- `selective`: `screening`, `rule_in` (limits), `guarantee` (what they promise, chosen on validation, as in
+  `guarantees.TriageGuarantee`; null where a model does not carry it), `metrics` (`coverage`, `error_among_decided`,
+  `missed_among_cleared`, `false_alarms_among_called`, `missed_fraction`, `false_alarm_fraction`,
+  `sensitivity_among_decided`, `specificity_among_decided`, each E), `risk_coverage_area`, `risk_at_coverage` (list of
+  `coverage`, `risk`, at the nearest coverage that the films allow).
 - `subgroups`: `operating_point`, `min_films_per_class`, `rows`: list of `column`, `value`, `num_films`, `num_groups`,
   `num_fractured`, `too_few`, and `auroc`, `sensitivity`, `specificity` (each E, or null where there are too few).
 - `shortcuts`: null where not measured, else `frame` (what a forest makes of size, borders and compression: `auroc` E,
@@ -55,7 +58,7 @@ from hf_fracture.evaluation.calibration import (
     calibration_intercept,
     calibration_slope,
     expected_calibration_error,
-    fit_temperature,
+    fit_temperature_and_shift,
     probability_of,
 )
 from hf_fracture.evaluation.figures import (
@@ -66,6 +69,7 @@ from hf_fracture.evaluation.figures import (
     measure_figures,
     prevalence_key,
 )
+from hf_fracture.evaluation.guarantees import measure_guarantee
 from hf_fracture.evaluation.inputs import Floats
 from hf_fracture.evaluation.metrics import PREVALENCES, brier_score, count_confusion, log_loss
 from hf_fracture.evaluation.predictions import Predictions
@@ -77,7 +81,7 @@ from hf_fracture.evaluation.thresholds import choose_operating_points, choose_tr
 from hf_fracture.labels import OPERATING_POINT_NAMES
 from hf_fracture.models.checkpoint import write_json
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 FILE_NAME: Final = "evaluation.json"
 POINT_FIGURES: Final[tuple[str, ...]] = (
     *("sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy", "mcc", "kappa", "accuracy"),
@@ -171,10 +175,12 @@ class EvaluationReport:
         resampling: How intervals were obtained.
         decisions: Operating points and limits, and where they were chosen.
         figures: Every figure with its interval, and the bands of the curves.
-        temperature: By which the logits are divided after calibration; None where no temperature helps.
-        temperature_in_model: True if the model's own probabilities are the calibrated ones.
-        before: Calibration without the temperature.
-        after: Calibration with it, or None.
+        temperature: By which the shifted logits are divided; None where no calibration helps.
+        shift: Added to the logits before the division; None where no calibration helps.
+        calibration_in_model: True if the model's own probabilities are the calibrated ones.
+        guarantee: What the limits of the three-way rule promise, or None.
+        before: Calibration figures of the network as it was trained.
+        after: Those of the calibrated logits, or None.
         subgroups: The parts that were looked at, those with too few films included.
         probes: Shortcuts and robustness, where they were asked for.
     """
@@ -185,7 +191,9 @@ class EvaluationReport:
     decisions: Decisions
     figures: FigureTable
     temperature: float | None
-    temperature_in_model: bool
+    shift: float | None
+    calibration_in_model: bool
+    guarantee: Mapping[str, Any] | None
     before: CalibrationFigures
     after: CalibrationFigures | None
     subgroups: list[Subgroup]
@@ -195,6 +203,7 @@ class EvaluationReport:
         """Return the content of `evaluation.json`; see the module's docstring."""
         return {
             "schema_version": SCHEMA_VERSION,
+            "kind": "fracture",
             "model": dict(self.provenance.model),
             "dataset": dict(self.provenance.dataset),
             "software": read_versions(),
@@ -209,7 +218,8 @@ class EvaluationReport:
             },
             "calibration": {
                 "temperature": self.temperature,
-                "in_model": self.temperature_in_model,
+                "shift": self.shift,
+                "in_model": self.calibration_in_model,
                 "num_bins": NUM_BINS,
                 "before": self.before.to_dict(),
                 "after": None if self.after is None else self.after.to_dict(),
@@ -249,6 +259,7 @@ class EvaluationReport:
         return {
             "screening": self.decisions.triage.screening,
             "rule_in": self.decisions.triage.rule_in,
+            "guarantee": None if self.guarantee is None else dict(self.guarantee),
             "metrics": {name: figure.to_dict() for name, figure in self.figures.section("selective").items()},
             "risk_coverage_area": curve.area,
             "risk_at_coverage": [
@@ -283,9 +294,8 @@ def evaluate_predictions(
 ) -> EvaluationReport:
     """Measure a model's answers on one split, with everything that was to be chosen chosen elsewhere.
 
-    A model of this package brings its temperature and operating points in its record. For any other, the temperature
-    and the operating points are taken from `validation`; its probabilities stay as they are, and calibration after the
-    temperature is stated beside them.
+    A model of this package brings its calibration and operating points in its record. For any other, both are taken
+    from `validation`; its probabilities stay as they are, and the calibrated ones are measured beside them.
 
     Args:
         validation: Answers on films of the same kind on which a foreign model may be tuned; None if there is a record.
@@ -300,8 +310,9 @@ def evaluate_predictions(
     """
     if validation is not None:
         check_separate(validation, test)
-    decisions, temperature = choose_decisions(validation, record), choose_temperature(validation, record)
-    raw = test.logit_difference * (record.temperature if record else 1.0)
+    decisions, calibration = choose_decisions(validation, record), choose_calibration(validation, record)
+    temperature, shift = calibration or (None, None)
+    raw = test.logit_difference * record.temperature - record.shift if record else test.logit_difference
     subgroups = find_subgroups(test)
     return EvaluationReport(
         predictions=test,
@@ -310,9 +321,11 @@ def evaluate_predictions(
         decisions=decisions,
         figures=measure_figures(test, decisions, subgroups=subgroups, resampling=resampling),
         temperature=temperature,
-        temperature_in_model=record is not None,
+        shift=shift,
+        calibration_in_model=record is not None,
+        guarantee=choose_guarantee(validation, record, decisions),
         before=measure_calibration(test, raw),
-        after=None if temperature is None else measure_calibration(test, raw / temperature),
+        after=None if calibration is None else measure_calibration(test, (raw + calibration[1]) / calibration[0]),
         subgroups=subgroups,
         probes=probes or Probes(),
     )
@@ -419,21 +432,36 @@ def choose_decisions(validation: Predictions | None, record: FractureRecord | No
     return Decisions(points=points, triage=choose_triage(points), chosen_on="the validation split of this dataset")
 
 
-def choose_temperature(validation: Predictions | None, record: FractureRecord | None) -> float | None:
-    """Take the temperature that a model carries, or fit one on validation films; None where none helps.
+def choose_calibration(validation: Predictions | None, record: FractureRecord | None) -> tuple[float, float] | None:
+    """Take the temperature and shift that a model carries, or fit them on validation films; None where none helps.
 
     Args:
         validation: Answers on films that are not measured.
         record: What the model carries, or None for a foreign model.
     """
     if record is not None:
-        return record.temperature
+        return record.temperature, record.shift
     if validation is None:
         return None
     try:
-        return fit_temperature(validation.logit_difference, validation.y_true)
+        return fit_temperature_and_shift(validation.y_true, validation.logit_difference)
     except NoTemperatureError:
         return None
+
+
+def choose_guarantee(
+    validation: Predictions | None, record: FractureRecord | None, decisions: Decisions
+) -> Mapping[str, Any] | None:
+    """Take what the limits promise from a model's record, or work it out on the films on which they were chosen.
+
+    Args:
+        validation: Answers on films that are not measured.
+        record: What the model carries, or None for a foreign model.
+        decisions: The limits.
+    """
+    if record is not None or validation is None:
+        return None if record is None else record.triage_guarantee
+    return measure_guarantee(validation.y_true, validation.y_prob, validation.group_ids, decisions.triage).to_dict()
 
 
 def _check_points(record: FractureRecord) -> None:

@@ -4,6 +4,7 @@ May depend on `inputs`, `metrics` and `curves`.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +13,11 @@ from hf_fracture.config import Triage
 from hf_fracture.evaluation.curves import CallCounts
 from hf_fracture.evaluation.inputs import Floats, check_binary, check_unit_interval
 from hf_fracture.evaluation.metrics import share
+
+SELECTIVE_FIGURES: Final[tuple[str, ...]] = (
+    *("coverage", "error_among_decided", "missed_among_cleared", "false_alarms_among_called"),
+    *("missed_fraction", "false_alarm_fraction", "sensitivity_among_decided", "specificity_among_decided"),
+)
 
 
 def three_way_figures(counts: CallCounts, triage: Triage) -> dict[str, Floats]:
@@ -24,8 +30,9 @@ def three_way_figures(counts: CallCounts, triage: Triage) -> dict[str, Floats]:
     Returns:
         Shares in [0, 1], each (B,); NaN where nothing is decided that way: `coverage` (decided films among all),
         `error_among_decided`, `missed_among_cleared` (fractured films among those called no fracture),
-        `false_alarms_among_called` (films without fracture among those called fracture),
-        `sensitivity_among_decided` and `specificity_among_decided`.
+        `false_alarms_among_called` (films without fracture among those called fracture), `missed_fraction` (films
+        called no fracture among all fractured ones), `false_alarm_fraction` (films called fracture among all without
+        one), `sensitivity_among_decided` and `specificity_among_decided`.
     """
     low, high = counts.confusion(triage.screening), counts.confusion(triage.rule_in)
     missed, cleared = low.false_negatives, low.true_negatives
@@ -37,6 +44,8 @@ def three_way_figures(counts: CallCounts, triage: Triage) -> dict[str, Floats]:
         "error_among_decided": share(missed + alarms, decided),
         "missed_among_cleared": share(missed, missed + cleared),
         "false_alarms_among_called": share(alarms, found + alarms),
+        "missed_fraction": share(missed, counts.num_fractured),
+        "false_alarm_fraction": share(alarms, counts.num_intact),
         "sensitivity_among_decided": share(found, found + missed),
         "specificity_among_decided": share(cleared, cleared + alarms),
     }

@@ -1,31 +1,51 @@
 """The model card, rendered from the files that a model's own measurements wrote; no figure in it is typed.
 
 Reads `config.json`, `preprocessor_config.json` and, where they exist, `run.json`, `evaluation.json`,
-`attribution.json`, `gate.json` and `export.json`; a file that does not exist makes its section say so. May depend on
-every room below `hub`.
+`attribution.json`, `gate.json`, `export.json` and `cross_dataset.json`; a file that does not exist makes its section
+say so. What it says of the training data comes from the ledgers of the package. May depend on every room below `hub`.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
 from hf_fracture.config import FractureRecord
 from hf_fracture.data.sources import SOURCES
-from hf_fracture.errors import ModelFolderError, OutputExistsError
+from hf_fracture.errors import MissingInputError, ModelFolderError, OutputExistsError
 from hf_fracture.evaluation.artifacts import write_text
+from hf_fracture.evaluation.cross_dataset import FILE_NAME as CROSS_DATASET_NAME
 from hf_fracture.evaluation.measured_model import hash_weights
 from hf_fracture.evaluation.report import FILE_NAME as EVALUATION_NAME
-from hf_fracture.evaluation.report import SCHEMA_VERSION
-from hf_fracture.hub import results
+from hf_fracture.evaluation.schema import check_evaluation
+from hf_fracture.hub import checklists, origins, results
 from hf_fracture.hub.markdown import flatten, format_number, render_table, replace_section
 from hf_fracture.models.backbones import BACKBONES
 from hf_fracture.models.checkpoint import read_json, read_preprocessing, read_record
 
 CARD_NAME: Final = "README.md"
+EVAL_RESULTS_PATH: Final = ".eval_results/hf_fracture.yaml"
+REQUIRED_SECTIONS: Final[tuple[str, ...]] = (
+    *("Intended use and limits", "Body parts and views", "How to use it"),
+    *("Results", "Operating points", "Calibration", "Three-way answer", "Parts of the films"),
+    *("Told without a look at the bone", "Worse copies of the films", "Films of another dataset", "Heatmaps"),
+    *("Input gate", "Exports", "Data", "Training", "Environmental cost", "Reporting checklists", "Citation"),
+    "Provenance of the figures",
+)
+"""Titles of every section that a card has, in their order."""
 _TAGS: Final = ("fracture", "radiograph", "x-ray", "medical-imaging", "hf-fracture")
 _METRIC_TYPES: Final[dict[str, str]] = {"auroc": "roc_auc", "average_precision": "average_precision"}
-
-_RESULTS: Final = (results.describe_cohort, results.render_headline, results.describe_shortcut)
+_TYPE_METRICS: Final[dict[str, str]] = {"macro_auroc": "roc_auc", "macro_f1": "f1", "accuracy": "accuracy"}
+_MEASUREMENTS: Final = ("attribution.json", "gate.json", "export.json", CROSS_DATASET_NAME)
+_FIGURES: Final[dict[str, tuple[Callable[[Mapping[str, Any]], str], ...]]] = {
+    "Results": (results.describe_cohort, results.render_headline, results.describe_shortcut),
+    "Operating points": (results.render_operating_points,),
+    "Calibration": (results.render_calibration,),
+    "Three-way answer": (results.render_selective,),
+    "Parts of the films": (results.render_subgroups,),
+    "Told without a look at the bone": (results.render_shortcuts,),
+    "Worse copies of the films": (results.render_robustness,),
+}
 
 
 def render_card(model_dir: Path) -> str:
@@ -50,30 +70,67 @@ def render_card(model_dir: Path) -> str:
         )
     evaluation = _read_evaluation(model_dir, record)
     run = _read_optional(model_dir, "run.json")
-    sections = [
-        ("", _render_introduction(model_dir, record)),
-        ("Use", _USE),
-        ("Results", _render_measured(evaluation, *_RESULTS)),
-        ("Operating points", _render_measured(evaluation, results.render_operating_points)),
-        ("Calibration", _render_measured(evaluation, results.render_calibration)),
-        ("Three-way answer", _render_measured(evaluation, results.render_selective)),
-        ("Parts of the films", _render_measured(evaluation, results.render_subgroups)),
-        ("Told without a look at the bone", _render_measured(evaluation, results.render_shortcuts)),
-        ("Worse copies of the films", _render_measured(evaluation, results.render_robustness)),
-        ("Heatmaps", results.render_attribution(_read_measurement(model_dir, "attribution.json"))),
-        ("Input gate", _render_gate(_read_measurement(model_dir, "gate.json"))),
-        ("Exports", _render_leaves(_read_measurement(model_dir, "export.json"))),
-        ("Training", _render_training(run)),
-        ("Intended use and limits", _render_limits(record)),
-        ("Data and citation", _render_sources(record)),
-        ("Provenance of the figures", _render_provenance(evaluation)),
+    other = {name: _read_measurement(model_dir, name) for name in _MEASUREMENTS}
+    measured = {name for name, content in {**other, EVALUATION_NAME: evaluation, "run.json": run}.items() if content}
+    sections = {
+        "Intended use and limits": _render_limits(record),
+        "Body parts and views": origins.render_coverage(record, evaluation),
+        "How to use it": _USE,
+        **_render_figures(record, evaluation),
+        "Films of another dataset": results.render_cross_dataset(other[CROSS_DATASET_NAME]),
+        "Heatmaps": results.render_attribution(other["attribution.json"]),
+        "Input gate": _render_gate(other["gate.json"]),
+        "Exports": _render_leaves(other["export.json"]),
+        "Data": origins.render_data(record),
+        "Training": _render_training(run),
+        "Environmental cost": origins.render_cost(run),
+        "Reporting checklists": "\n\n".join(
+            f"### {title}\n\n{checklists.render_checklist(items, measured)}"
+            for title, items in (("CLAIM 2024", checklists.CLAIM), ("TRIPOD+AI", checklists.TRIPOD_AI))
+        ),
+        "Citation": origins.render_citation(record),
+        "Provenance of the figures": _render_provenance(evaluation),
+    }
+    body = "\n\n".join(f"## {title}\n\n{sections[title]}" for title in REQUIRED_SECTIONS)
+    introduction = _render_introduction(model_dir, record)
+    return f"---\n{_render_front_matter(model_dir, record, evaluation, run)}---\n\n{introduction}\n\n{body}\n"
+
+
+def render_eval_results(model_dir: Path) -> str | None:
+    """Render `.eval_results/hf_fracture.yaml`, which the Hub reads in place of `model-index`.
+
+    Args:
+        model_dir: A folder written by `hf-fracture train`.
+
+    Returns:
+        YAML, or None where nothing was measured.
+
+    Raises:
+        ModelFolderError: As `render_card`.
+    """
+    import yaml
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    record = read_record(model_dir)
+    evaluation = None if record is None else _read_evaluation(model_dir, record)
+    if evaluation is None:
+        return None
+    dataset, cohort = evaluation["dataset"], evaluation["cohort"]
+    entries = [
+        EvalResultEntry(
+            dataset_id=str(dataset["name"]),
+            task_id=result.metric_name.replace(" ", "_"),
+            value=result.metric_value,
+            dataset_revision=dataset["revision"],
+            notes=f"split {dataset['split']}, {cohort['num_films']} films; {_describe_interval(result.metric_args)}",
+        )
+        for result in _list_eval_results(evaluation)
     ]
-    body = "\n\n".join(f"## {title}\n\n{text}" if title else text for title, text in sections)
-    return f"---\n{_render_front_matter(model_dir, record, evaluation, run)}---\n\n{body}\n"
+    return str(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
 
 
 def write_card(model_dir: Path, *, overwrite: bool = False) -> Path:
-    """Write the card as `README.md` of the model folder.
+    """Write the card as `README.md` of the model folder, and the results as `.eval_results/hf_fracture.yaml`.
 
     Raises:
         OutputExistsError: If another card is there and `overwrite` is false.
@@ -82,16 +139,66 @@ def write_card(model_dir: Path, *, overwrite: bool = False) -> Path:
     if path.is_file() and not overwrite and path.read_text(encoding="utf-8") != card:
         raise OutputExistsError(f"'{path}' exists and reads differently. Pass --overwrite to replace it.")
     write_text(path, card)
+    eval_results = render_eval_results(model_dir)
+    if eval_results is not None:
+        (model_dir / EVAL_RESULTS_PATH).parent.mkdir(exist_ok=True)
+        write_text(model_dir / EVAL_RESULTS_PATH, eval_results)
     return path
 
 
-def render_readme(readme: str, model_dir: Path, inflation: Mapping[str, Any] | None) -> str:
-    """Render the two generated sections of a README again.
+def check_card(model_dir: Path) -> None:
+    """Refuse a model folder whose card or `.eval_results` does not say what its measurements say.
+
+    Raises:
+        MissingInputError: If there is no card.
+        ModelFolderError: Naming the first line that differs.
+    """
+    wanted = {CARD_NAME: render_card(model_dir), EVAL_RESULTS_PATH: render_eval_results(model_dir)}
+    for name, text in wanted.items():
+        path = model_dir / name
+        if text is None:
+            continue
+        if not path.is_file():
+            raise MissingInputError(f"Expected {name} in '{model_dir}', found none. Run hf-fracture card.")
+        compare_card(text, path.read_text(encoding="utf-8"), where=f"{name} of '{model_dir}'")
+
+
+def compare_card(rendered: str, found: str, *, where: str) -> None:
+    """Refuse a document that reads differently from what the measurements render.
 
     Args:
-        readme: Document with the sections `results` and `inflation` between markers.
+        rendered: From the measurements.
+        found: The document.
+        where: Which document, in words.
+
+    Raises:
+        ModelFolderError: Naming the first line that differs.
+    """
+    if found == rendered:
+        return
+    pairs = zip_longest(rendered.splitlines(), found.splitlines(), fillvalue="(nothing)")
+    line, (right, wrong) = next(
+        ((number, pair) for number, pair in enumerate(pairs, start=1) if pair[0] != pair[1]), (0, ("", "line ends"))
+    )
+    raise ModelFolderError(
+        f"Expected {where} to say what its measurements say, but line {line} is {wrong[:80]!r} in place of "
+        f"{right[:80]!r}. Run hf-fracture card --overwrite."
+    )
+
+
+def render_readme(
+    readme: str,
+    model_dir: Path,
+    inflation: Mapping[str, Any] | None,
+    cross_dataset: Mapping[str, Any] | None = None,
+) -> str:
+    """Render the generated sections of a README again.
+
+    Args:
+        readme: Document with the sections `results` and `inflation` between markers, and `cross_dataset` if it likes.
         model_dir: Folder of the shipped model.
         inflation: Content of `scripts/results/inflation.json`; None if it was not measured.
+        cross_dataset: Content of `scripts/results/cross_dataset.json`; None if it was not measured.
 
     Raises:
         UsageError: If a pair of markers is missing.
@@ -101,7 +208,10 @@ def render_readme(readme: str, model_dir: Path, inflation: Mapping[str, Any] | N
     attribution = _read_measurement(model_dir, "attribution.json")
     summary = results.render_summary(evaluation, attribution) if evaluation else "Not measured yet."
     table = results.render_inflation(inflation) if inflation else "Not measured yet."
-    return replace_section(replace_section(readme, "results", summary), "inflation", table)
+    readme = replace_section(replace_section(readme, "results", summary), "inflation", table)
+    if "<!-- cross_dataset:begin -->" in readme:
+        readme = replace_section(readme, "cross_dataset", results.render_cross_dataset(cross_dataset))
+    return readme
 
 
 def _read_optional(model_dir: Path, name: str) -> dict[str, Any] | None:
@@ -128,16 +238,14 @@ def _read_evaluation(model_dir: Path, record: FractureRecord) -> dict[str, Any] 
     evaluation = _read_measurement(model_dir, EVALUATION_NAME)
     if evaluation is None:
         return None
-    remedy = f"Run hf-fracture evaluate again to write {EVALUATION_NAME}."
-    if evaluation.get("schema_version") != SCHEMA_VERSION:
-        raise ModelFolderError(
-            f"Expected {EVALUATION_NAME} of schema {SCHEMA_VERSION}, got {evaluation.get('schema_version')}. {remedy}"
-        )
+    if evaluation.get("kind") == "fracture_type":
+        return evaluation
+    check_evaluation(evaluation)
     thresholds = {name: point["threshold"] for name, point in evaluation["operating_points"]["points"].items()}
     if thresholds != {name: point.threshold for name, point in record.operating_points.items()}:
         raise ModelFolderError(
             f"Expected {EVALUATION_NAME} to be measured at the operating points of config.json, got {thresholds}. "
-            f"{remedy}"
+            "Run hf-fracture evaluate again."
         )
     return evaluation
 
@@ -163,6 +271,12 @@ def _render_front_matter(
     return str(data.to_yaml()).rstrip("\n") + "\n"
 
 
+def _describe_interval(settings: Mapping[str, Any]) -> str:
+    lower, upper = (format_number(settings[name]) for name in ("lower", "upper"))
+    at = f"threshold {format_number(settings['threshold'], decimals=4)}, " if "threshold" in settings else ""
+    return f"{at}{100 * settings['confidence_level']:g} % interval {lower} to {upper}"
+
+
 def _list_eval_results(evaluation: Mapping[str, Any]) -> list[Any]:
     """Return the published figures as `huggingface_hub.EvalResult`, each with its interval."""
     from huggingface_hub import EvalResult
@@ -183,6 +297,11 @@ def _list_eval_results(evaluation: Mapping[str, Any]) -> list[Any]:
             metric_args={**settings, **interval},
         )
 
+    if evaluation.get("kind") == "fracture_type":
+        return [
+            build(metric_type, name.replace("_", " "), evaluation["metrics"][name])
+            for name, metric_type in _TYPE_METRICS.items()
+        ]
     figures = [
         build(metric_type, name.replace("_", " "), evaluation["metrics"][name])
         for name, metric_type in _METRIC_TYPES.items()
@@ -206,6 +325,17 @@ def _render_introduction(model_dir: Path, record: FractureRecord) -> str:
     )
 
 
+def _render_figures(record: FractureRecord, evaluation: Mapping[str, Any] | None) -> dict[str, str]:
+    """Render the sections that come from `evaluation.json`, by title."""
+    if record.label_kind == "fracture":
+        return {title: _render_measured(evaluation, *renderers) for title, renderers in _FIGURES.items()}
+    sentence = "Not for a classifier of fracture types: it does not decide whether there is a fracture."
+    return dict.fromkeys(_FIGURES, sentence) | {
+        "Results": _render_measured(evaluation, results.render_types),
+        "Parts of the films": "Not measured for fracture types; each type is listed under Results.",
+    }
+
+
 def _render_measured(evaluation: Mapping[str, Any] | None, *renderers: Callable[[Mapping[str, Any]], str]) -> str:
     """Render sections of `evaluation.json`, or say that there is none."""
     if evaluation is None:
@@ -214,8 +344,7 @@ def _render_measured(evaluation: Mapping[str, Any] | None, *renderers: Callable[
         return "\n\n".join(text for render in renderers if (text := render(evaluation)))
     except (KeyError, TypeError, IndexError) as error:
         raise ModelFolderError(
-            f"Expected {EVALUATION_NAME} to follow schema {SCHEMA_VERSION}, but {error!r}. Run hf-fracture evaluate "
-            "again."
+            f"Expected {EVALUATION_NAME} to follow its schema, but {error!r}. Run hf-fracture evaluate again."
         ) from error
 
 
@@ -246,32 +375,32 @@ def _render_training(run: Mapping[str, Any] | None) -> str:
 
 
 def _render_limits(record: FractureRecord) -> str:
-    parts = ", ".join(record.body_parts) or "not recorded"
-    views = ", ".join(record.views) or "not recorded"
-    screening, rule_in = (
-        format_number(value, decimals=4) for value in (record.triage.screening, record.triage.rule_in)
-    )
-    return (
-        f"- For research on fracture classifiers and for teaching, on single films of modality {record.modality}.\n"
-        f"- Body parts in training: {parts}. Views: {views}. Anything else is untested.\n"
-        f"- The answer depends on the thresholds {screening} and {rule_in}, chosen on validation films of the training "
-        "data; at another prevalence or another clinic they have to be chosen again.\n"
-        "- It knows nothing but fractured and not fractured: no other finding, no history, no second view.\n"
-        "- A high figure on one public dataset is no evidence of clinical benefit."
-    )
-
-
-def _render_sources(record: FractureRecord) -> str:
-    known = [SOURCES[name] for name in record.trained_on if name in SOURCES]
-    lines = [f"- {source.title} ({source.licence}): {source.citation}" for source in known]
-    lines += [f"- {name}" for name in record.trained_on if name not in SOURCES]
-    return "\n".join(lines) or "Not recorded."
+    if record.label_kind == "fracture":
+        screening, rule_in = (
+            format_number(value, decimals=4) for value in (record.triage.screening, record.triage.rule_in)
+        )
+        answer = (
+            f"The answer depends on the thresholds {screening} and {rule_in}, chosen on validation films of the "
+            "training data; at another prevalence or another clinic they have to be chosen again."
+        )
+    else:
+        answer = "It names a type for every film, also for one without a fracture: ask another model for that first."
+    lines = [
+        f"For research on fracture classifiers and for teaching, on single films of modality {record.modality}. Not "
+        "for diagnosis, triage or treatment of anybody: it is no medical device and was not studied in a clinic.",
+        answer,
+        "It knows nothing but its classes: no other finding, no history, no second view.",
+        "Who uses it should know radiographs well enough to see where it is wrong: how often that is, Results and "
+        "Operating points say; on which films, Parts of the films.",
+        "A high figure on one public dataset is no evidence of clinical benefit.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _render_provenance(evaluation: Mapping[str, Any] | None) -> str:
     if evaluation is None:
         return f"Not measured yet; `hf-fracture evaluate` writes {EVALUATION_NAME}."
-    parts = ("model", "dataset", "software", "bootstrap")
+    parts = [name for name in ("model", "dataset", "software", "bootstrap") if name in evaluation]
     return render_table(["what", "value"], [leaf for part in parts for leaf in flatten(evaluation[part], f"{part}: ")])
 
 
@@ -304,18 +433,26 @@ def _title_dataset(name: str) -> str:
 
 
 _USE: Final = """\
+`MODEL` is this repository's id or a folder.
+
+With transformers alone, and no code of ours:
+
 ```python
 from transformers import pipeline
 
-answers = pipeline("image-classification", model=MODEL)("wrist.png")  # calibrated probabilities; no code of ours
+answers = pipeline("image-classification", model=MODEL)("wrist.png")  # calibrated probabilities
 ```
+
+With this package, which also decides, refuses what is no radiograph, reads DICOM and 16-bit files, and explains:
 
 ```python
 from hf_fracture import FractureClassifier
 
 classifier = FractureClassifier.from_pretrained(MODEL)
-finding = classifier.predict("wrist.png")  # also decides, refuses what is no radiograph, and reads 16-bit files rightly
+finding = classifier.predict("wrist.png")
 attribution = classifier.explain("wrist.png", method="grad_cam")
 ```
 
-`MODEL` is this repository's id or a folder."""
+From a shell: `hf-fracture predict films/ --model MODEL --csv findings.csv`; as a page on your own machine: `hf-fracture
+demo --model MODEL`. In the browser, with no server that sees the film: the Space of this project carries a static page
+that runs `onnx/model.onnx` of this repository (see Exports)."""

@@ -1,13 +1,15 @@
-"""Tables of measured figures, from the content of `evaluation.json` and `inflation.json` and from nothing else.
+"""Tables of measured figures, from the content of `evaluation.json` and its siblings and from nothing else.
 
 The schema of the first is in `evaluation.report`. The second holds `dataset` and `rows`, each with `protocol` (in
 words), `num_films`, `num_copied` (test films of which a copy is among the training films), `auroc` and `accuracy` (each
-a figure with its interval). May depend on `markdown` and `evaluation`.
+a figure with its interval). May depend on `markdown`, `evaluation` and `data`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from hf_fracture.data.sources import SOURCES
+from hf_fracture.evaluation.guarantees import describe_guarantee
 from hf_fracture.evaluation.thresholds import MIN_SENSITIVITY, MIN_SPECIFICITY
 from hf_fracture.hub.markdown import flatten, format_estimate, format_number, format_value, is_estimate, render_table
 
@@ -28,6 +30,8 @@ _SELECTIVE: Final[tuple[tuple[str, str], ...]] = (
     ("error_among_decided", "wrong, share of the decided"),
     ("missed_among_cleared", "fractured, share of those called no fracture"),
     ("false_alarms_among_called", "not fractured, share of those called fracture"),
+    ("missed_fraction", "called no fracture, share of the fractured"),
+    ("false_alarm_fraction", "called fracture, share of those without"),
 )
 
 
@@ -116,9 +120,11 @@ def render_operating_points(evaluation: Mapping[str, Any]) -> str:
 
 
 def render_calibration(evaluation: Mapping[str, Any]) -> str:
-    """Render calibration without and with the temperature."""
+    """Render calibration as the network was trained, and as it answers."""
     section = evaluation["calibration"]
     before, after = section["before"], section["after"]
+    if after is None:
+        return "Nothing calibrates this network on its validation films; do not read its probabilities as such."
     rows = [
         [title, format_number(before[name]), format_number(after[name])]
         for name, title in (
@@ -132,8 +138,10 @@ def render_calibration(evaluation: Mapping[str, Any]) -> str:
         for name, title in (("slope", "slope (1 is right)"), ("intercept", "intercept (0 is right)"))
     ]
     place = "is part of the weights" if section["in_model"] else "is not part of the weights"
-    return f"The temperature {format_number(section['temperature'])} {place}.\n\n" + render_table(
-        ["figure", "without temperature", "with temperature"], rows
+    shift = format_number(section.get("shift", 0.0))
+    return (
+        f"Fitted on validation: the logit difference plus {shift}, divided by {format_number(section['temperature'])}; "
+        f"it {place}.\n\n" + render_table(["figure", "before calibration", "after calibration"], rows)
     )
 
 
@@ -141,10 +149,20 @@ def render_selective(evaluation: Mapping[str, Any]) -> str:
     """Render the three-way rule and what it achieves."""
     section = evaluation["selective"]
     low, high = (format_number(section[name], decimals=4) for name in ("screening", "rule_in"))
-    rows = [[title, format_estimate(section["metrics"][name])] for name, title in _SELECTIVE]
-    return (
-        f"Below a probability of {low} the answer is `no fracture`, at or above {high} it is `fracture`, between them "
-        f"`uncertain`.\n\n" + render_table(["figure", _title_interval(evaluation)], rows)
+    rows = [
+        [title, format_estimate(section["metrics"][name])] for name, title in _SELECTIVE if name in section["metrics"]
+    ]
+    table = render_table(["figure", _title_interval(evaluation)], rows)
+    promise = "\n".join(f"- {sentence}" for sentence in describe_guarantee(section.get("guarantee")))
+    return "\n\n".join(
+        part
+        for part in (
+            f"Below a probability of {low} the answer is `no fracture`, at or above {high} it is `fracture`, between "
+            "them `uncertain`.",
+            table,
+            f"What these limits promise:\n\n{promise}" if promise else "",
+        )
+        if part
     )
 
 
@@ -173,29 +191,146 @@ def render_subgroups(evaluation: Mapping[str, Any]) -> str:
 
 
 def render_attribution(attribution: Mapping[str, Any] | None) -> str:
-    """Render how often each map meets the marked fracture, beside the baselines and what else the file states.
+    """Render how often each map meets the marked fracture, beside the baselines, and what else the file holds.
 
-    `methods` and `baselines` map names to figures; every figure with an interval gets a column.
+    The schema is at the top of `cli/explain_eval.py`; parts that an older file lacks are left out.
     """
     explanation = "A heatmap shows what moved the answer; how often that is the fracture has to be measured."
     if not attribution:
         return f"{explanation} Not measured yet for this model."
-    facts = {key: value for key, value in attribution.items() if key not in ("methods", "baselines", "model_sha256")}
+    hidden = ("methods", "baselines", "model_sha256", "groups", "checks")
+    facts = {key: value for key, value in attribution.items() if key not in hidden}
     described = "; ".join(f"{name} {value}" for name, value in flatten(facts))
-    return f"{explanation}\n\nMeasured: {described}.\n\n{_render_maps(attribution)}"
+    sentences = [f"- `{name}`: {row['sentence']}" for name, row in attribution["methods"].items() if "sentence" in row]
+    parts = [
+        explanation,
+        f"Measured: {described}.",
+        _render_maps(attribution),
+        "\n".join(sentences),
+        _render_map_groups(attribution.get("groups") or []),
+        _render_map_checks(attribution.get("checks") or {}),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _render_maps(attribution: Mapping[str, Any]) -> str:
-    """Render one row per map; a method beats the baselines if its interval lies above both of their values."""
+    """Render one row per map and whether it beats the baselines.
+
+    The file says so itself; in one that does not, a method beats them if its interval lies above both of their values.
+    """
     rows = {**attribution["methods"], **attribution["baselines"]}
     figures = list(dict.fromkeys(key for row in rows.values() for key, value in row.items() if is_estimate(value)))
     bar = max(row[MAP_FIGURE]["value"] for row in attribution["baselines"].values())
     cells = []
     for name, row in rows.items():
         lower = row[MAP_FIGURE]["lower"]
-        verdict = "baseline" if name in attribution["baselines"] else format_value(lower is not None and lower > bar)
+        beats = row.get("beats_baselines", lower is not None and lower > bar)
+        verdict = "baseline" if name in attribution["baselines"] else format_value(beats)
         cells.append([name, *(format_value(row[key]) if key in row else "" for key in figures), verdict])
     return render_table(["map", *(name.replace("_", " ") for name in figures), "beats both baselines"], cells)
+
+
+def _render_map_groups(groups: Sequence[Mapping[str, Any]]) -> str:
+    """Render the peak's hits by part of the films; parts with too few films say so."""
+    rows = []
+    for group in groups:
+        where = f"{group['column'].replace('_', ' ')}: {group['value']}"
+        for name, row in (group["methods"] or {"": None}).items():
+            hits = "too few" if row is None else format_value(row[MAP_FIGURE])
+            rows.append([where, str(group["num_films"]), name, hits])
+    return render_table(["part", "fractured films", "map", MAP_FIGURE.replace("_", " ")], rows) if rows else ""
+
+
+def _render_map_checks(checks: Mapping[str, Any]) -> str:
+    """Render whether a map depends on what the network learned, and the answer on what the map marks."""
+    tables = []
+    for name, check in checks.items():
+        rows = [
+            (f"similarity after randomising the {step['layers']}", format_value(step["similarity"]))
+            for step in check.get("randomisation", [])
+        ]
+        scalars = {key: value for key, value in check.items() if key != "randomisation"}
+        rows += [leaf for leaf in flatten(scalars) if "curve" not in leaf[0]]
+        tables.append(f"Checks of `{name}`:\n\n{render_table(['check', 'value'], rows)}")
+    return "\n\n".join(tables)
+
+
+def render_cross_dataset(content: Mapping[str, Any] | None) -> str:
+    """Render `cross_dataset.json`: this model on another dataset where it was measured, and the matrix of trainings."""
+    if not content:
+        return "Not measured yet; `scripts/cross_dataset.py` measures it."
+    parts = []
+    if "model_rows" in content:
+        table = render_table(
+            ["tested on", *_TRANSFER_HEADER], [_describe_transfer(row)[1:] for row in content["model_rows"]]
+        )
+        parts.append(f"This model, without the films that both datasets hold:\n\n{table}")
+    if "rows" in content:
+        recipe = content["recipe"]
+        shared = "; ".join(
+            f"{_title_source(name)}: {row['protocol']}, {row['num_shared']} of {row['num_films']} films left out "
+            "because the other dataset holds them too"
+            for name, row in content["datasets"].items()
+        )
+        table = render_table(
+            ["trained on", "tested on", *_TRANSFER_HEADER], [_describe_transfer(row) for row in content["rows"]]
+        )
+        parts.append(
+            f"The same small training on each dataset and on both ({recipe['backbone']}, {recipe['image_size']} px, "
+            f"{recipe['num_steps']} steps of {recipe['batch_size']} films, seed {recipe['seed']}; not the released "
+            f"recipe). {shared}.\n\n{table}"
+        )
+    return "\n\n".join(parts)
+
+
+_TRANSFER_HEADER: Final = ("films", "fractured", "AUROC", "average precision")
+
+
+def _describe_transfer(row: Mapping[str, Any]) -> list[str]:
+    return [
+        " and ".join(map(_title_source, row["trained_on"])),
+        _title_source(row["tested_on"]),
+        str(row["num_films"]),
+        str(row["num_fractured"]),
+        *(format_estimate(row[name]) for name in ("auroc", "average_precision")),
+    ]
+
+
+def _title_source(name: str) -> str:
+    return SOURCES[name].title if name in SOURCES else name
+
+
+def render_types(evaluation: Mapping[str, Any]) -> str:
+    """Render the figures of a classifier of fracture types; the schema is in `evaluation.type_report`."""
+    cohort, dataset, metrics = evaluation["cohort"], evaluation["dataset"], evaluation["metrics"]
+    labels = evaluation["labels"]
+    headline = render_table(
+        ["figure", _title_interval(evaluation)],
+        [
+            [title, format_estimate(metrics[name])]
+            for name, title in (
+                ("macro_auroc", "macro AUROC, each type against the rest"),
+                ("macro_f1", "macro F1"),
+                ("accuracy", "accuracy"),
+                ("top_2_accuracy", "true type among the two most probable"),
+            )
+        ],
+    )
+    per_type = render_table(
+        ["type", "films", "AUROC", "sensitivity", "PPV", "F1"],
+        [
+            [name, str(row["num_films"]), *(format_estimate(row[key]) for key in ("auroc", "sensitivity", "ppv", "f1"))]
+            for name, row in metrics["per_class"].items()
+        ],
+    )
+    confusion = render_table(
+        ["true type, called as", *labels],
+        [[label, *map(str, row)] for label, row in zip(labels, metrics["confusion"], strict=True)],
+    )
+    return (
+        f"Measured on the {dataset['split']} split of {dataset['name']}: {cohort['num_films']} films of known type in "
+        f"{cohort['num_groups']} groups.\n\n{headline}\n\n{per_type}\n\n{confusion}"
+    )
 
 
 def describe_shortcut(evaluation: Mapping[str, Any]) -> str:

@@ -125,3 +125,30 @@ def _draw_study(seed: int, *, num_groups: int = 90, prefix: str = "film") -> Pre
 def draw_study() -> Callable[..., Predictions]:
     """Return a function that draws about 180 predictions of 90 groups from a seed."""
     return _draw_study
+
+
+@pytest.fixture(scope="session")
+def typed_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset of 24 films, of which every fourth has no type."""
+    from datasets import Dataset
+
+    rows = [
+        draw_row(seed)
+        | {"label": 1, "group_id": f"group {seed}", "fracture_type": ["hairline", "oblique", "spiral", None][seed % 4]}
+        for seed in range(24)
+    ]
+    path = tmp_path_factory.mktemp("typed") / "types" / "data" / "test-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True)
+    Dataset.from_list(rows, features=FEATURES()).to_parquet(path)
+    return path.parent.parent
+
+
+@pytest.fixture(scope="session")
+def types_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return somebody's model of three fracture types under names of its own."""
+    from transformers import BitImageProcessor
+
+    folder = tmp_path_factory.mktemp("models") / "types"
+    build_tiny_resnet(id2label=dict(enumerate(["Spiral Fracture", "Hairline", "Oblique"]))).save_pretrained(folder)
+    BitImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 48, "width": 48}).save_pretrained(folder)
+    return folder

@@ -10,7 +10,11 @@ import pytest
 from hf_fracture.config import FractureRecord, OperatingPoint, Triage
 from hf_fracture.errors import EvaluationError
 from hf_fracture.evaluation import metrics
-from hf_fracture.evaluation.calibration import expected_calibration_error, fit_temperature, probability_of
+from hf_fracture.evaluation.calibration import (
+    expected_calibration_error,
+    fit_temperature_and_shift,
+    probability_of,
+)
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.page import render_page
 from hf_fracture.evaluation.predictions import Predictions, build_predictions
@@ -91,11 +95,35 @@ def test_a_foreign_model_is_tuned_on_validation_and_measured_on_test(draw_study:
     assert {name: point["threshold"] for name, point in points.items()} == {
         name: point.threshold for name, point in chosen.items()
     }
-    assert content["calibration"]["temperature"] == fit_temperature(validation.logit_difference, validation.y_true)
+    fitted = fit_temperature_and_shift(validation.y_true, validation.logit_difference)
+    assert (content["calibration"]["temperature"], content["calibration"]["shift"]) == fitted
     assert content["calibration"]["in_model"] is False
     assert content["calibration"]["before"]["brier_score"] == pytest.approx(
         metrics.brier_score(test.y_true, test.y_prob)
     )
+
+
+def test_calibration_before_takes_the_recorded_shift_out_again(draw_study: DrawStudy) -> None:
+    study = draw_study(1)
+    record = replace(RECORD, temperature=2.0, shift=-0.7)
+    content = evaluate_predictions(None, study, record=record, provenance=PROVENANCE, resampling=FEW).to_dict()
+    raw = probability_of(study.logit_difference * 2.0 + 0.7)  # (raw + shift) / temperature is what the model answers
+    assert content["calibration"]["shift"] == -0.7
+    assert content["calibration"]["before"]["brier_score"] == pytest.approx(metrics.brier_score(study.y_true, raw))
+    assert content["calibration"]["after"]["log_loss"] == pytest.approx(metrics.log_loss(study.y_true, study.y_prob))
+
+
+def test_what_the_limits_promise_is_stated_from_the_record_or_from_validation(draw_study: DrawStudy) -> None:
+    validation, test = draw_study(2, prefix="v"), draw_study(3, prefix="t")
+    ours = evaluate_predictions(
+        None, test, record=replace(RECORD, triage_guarantee={"told": 1}), provenance=PROVENANCE, resampling=FEW
+    )
+    assert ours.to_dict()["selective"]["guarantee"] == {"told": 1}
+    foreign = evaluate_predictions(validation, test, record=None, provenance=PROVENANCE, resampling=FEW)
+    guarantee = foreign.to_dict()["selective"]["guarantee"]
+    fractured_groups = set(validation.group_ids[validation.y_true == 1].tolist())
+    assert guarantee["missed"]["num_groups"] == len(fractured_groups)
+    assert f"({guarantee['missed']['num_beyond']} of {len(fractured_groups)} on validation)" in render_page(foreign)
 
 
 def test_where_no_temperature_helps_none_is_stated(draw_study: DrawStudy) -> None:
@@ -110,7 +138,7 @@ def test_where_no_temperature_helps_none_is_stated(draw_study: DrawStudy) -> Non
     section = report.to_dict()["calibration"]
     assert (section["temperature"], section["after"], section["in_model"]) == (None, None, False)
     assert section["before"]["brier_score"] == pytest.approx(metrics.brier_score(test.y_true, test.y_prob))
-    assert "No temperature calibrates" in render_page(report)
+    assert "Nothing calibrates" in render_page(report)
 
 
 def test_a_foreign_model_without_validation_films_is_refused(draw_study: DrawStudy) -> None:
@@ -140,7 +168,7 @@ def test_a_record_without_a_named_point_is_refused(draw_study: DrawStudy) -> Non
 
 ESTIMATE = ("value", "lower", "upper", "method")
 SCHEMA = {
-    "/schema_version",
+    *("/schema_version", "/kind"),
     *(f"/model/{name}" for name in ("name", "sha256")),
     *(f"/dataset/{name}" for name in ("name", "split")),
     *(f"/bootstrap/{name}" for name in ("num_resamples", "seed", "confidence_level", "unit")),
@@ -161,7 +189,7 @@ SCHEMA = {
             *(f"/predictive_values[]/{figure}/{part}" for figure in ("ppv", "npv") for part in ESTIMATE),
         )
     ),
-    *(f"/calibration/{name}" for name in ("temperature", "in_model", "num_bins")),
+    *(f"/calibration/{name}" for name in ("temperature", "shift", "in_model", "num_bins")),
     *(
         f"/calibration/{when}/{rest}"
         for when in ("before", "after")
@@ -171,12 +199,13 @@ SCHEMA = {
             *(f"bins[]/{part}" for part in ("num_films", "mean_probability", "fractured_fraction")),
         )
     ),
-    *(f"/selective/{name}" for name in ("screening", "rule_in", "risk_coverage_area")),
+    *(f"/selective/{name}" for name in ("screening", "rule_in", "guarantee", "risk_coverage_area")),
     *(f"/selective/risk_at_coverage[]/{name}" for name in ("coverage", "risk")),
     *(
         f"/selective/metrics/{figure}/{part}"
         for figure in (
             *("coverage", "error_among_decided", "missed_among_cleared", "false_alarms_among_called"),
+            *("missed_fraction", "false_alarm_fraction"),
             *("sensitivity_among_decided", "specificity_among_decided"),
         )
         for part in ESTIMATE

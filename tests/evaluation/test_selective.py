@@ -19,6 +19,8 @@ def test_the_three_way_rule_by_hand() -> None:
             "error_among_decided": 2 / 7,
             "missed_among_cleared": 1 / 4,
             "false_alarms_among_called": 1 / 3,
+            "missed_fraction": 1 / sum(Y_TRUE),
+            "false_alarm_fraction": 1 / (len(Y_TRUE) - sum(Y_TRUE)),
             "sensitivity_among_decided": 2 / 3,
             "specificity_among_decided": 3 / 4,
         }

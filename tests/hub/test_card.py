@@ -6,22 +6,33 @@ After a wanted change of the card, look at the one that `render_card` gives for 
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from huggingface_hub import ModelCard, ModelCardData
+import yaml
+from huggingface_hub import ModelCard, ModelCardData, parse_eval_result_entries
 
 from hf_fracture.config import FractureRecord
+from hf_fracture.data.ledger import load_ledger
 from hf_fracture.errors import MissingInputError, ModelFolderError, OutputExistsError, UsageError
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.predictions import build_predictions
 from hf_fracture.evaluation.report import Provenance, evaluate_predictions, write_evaluation
-from hf_fracture.hub import results
-from hf_fracture.hub.card import render_card, render_readme, write_card
+from hf_fracture.hub import checklists, results
+from hf_fracture.hub.card import (
+    EVAL_RESULTS_PATH,
+    REQUIRED_SECTIONS,
+    check_card,
+    compare_card,
+    render_card,
+    render_readme,
+    write_card,
+)
 from hf_fracture.hub.markdown import format_estimate, render_table, replace_section
 from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
 
@@ -79,6 +90,10 @@ def test_front_matter_carries_the_measured_figures(model_dir: Path) -> None:
         ("attribution.json", "has to be measured. Not measured yet for this model."),
         ("gate.json", "## Input gate\n\nNot measured yet for this model."),
         ("run.json", "## Training\n\nNot recorded."),
+        ("run.json", "## Environmental cost\n\nNot recorded."),
+        ("cross_dataset.json", "Not measured yet; `scripts/cross_dataset.py` measures it."),
+        ("cross_dataset.json", "| Open: not measured for these weights (cross_dataset.json). |"),
+        ("evaluation.json", "| hand |  |  | not measured |"),
     ],
 )
 def test_missing_measurement_is_said_to_be_missing(model_dir: Path, name: str, sentence: str) -> None:
@@ -93,9 +108,12 @@ def test_exports_are_shown_as_measured(model_dir: Path) -> None:
     assert "| int8: auroc loss | 0.0012 |" in render_card(model_dir)
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "attribution.json", "gate.json"])
+MEASURED = ["evaluation.json", "attribution.json", "gate.json", "cross_dataset.json"]
+
+
+@pytest.mark.parametrize("name", MEASURED)
 def test_measurement_of_other_weights_is_refused(model_dir: Path, name: str) -> None:
-    for other in {"evaluation.json", "attribution.json", "gate.json"} - {name}:
+    for other in {*MEASURED} - {name}:
         (model_dir / other).unlink()
     (model_dir / "model.safetensors").write_bytes(WEIGHTS + b".")
     with pytest.raises(ModelFolderError, match=f"Expected {name} to measure .* it measured others"):
@@ -108,6 +126,10 @@ def test_only_a_map_clearly_above_both_baselines_beats_them(model_dir: Path, edi
         return next(row for row in rows if row.startswith("| grad_cam |")).split(" | ")[-1]
 
     assert verdict() == "yes |"
+    edit_json("attribution.json", lambda content: content["methods"]["grad_cam"].update(beats_baselines=False))
+    assert verdict() == "no |"
+    edit_json("attribution.json", lambda content: content["methods"]["grad_cam"].pop("beats_baselines"))
+    assert verdict() == "yes |"
     edit_json("attribution.json", lambda content: content["methods"]["grad_cam"]["peak_in_region"].update(lower=0.094))
     assert verdict() == "no |"
 
@@ -119,15 +141,153 @@ def test_evaluation_at_other_thresholds_is_refused(model_dir: Path, edit_json: E
 
 
 def test_evaluation_of_another_schema_is_refused(model_dir: Path, edit_json: EditJson) -> None:
-    edit_json("evaluation.json", lambda content: content.update(schema_version=2))
-    with pytest.raises(ModelFolderError, match="of schema 1, got 2"):
+    edit_json("evaluation.json", lambda content: content.update(schema_version=3))
+    with pytest.raises(ModelFolderError, match="of schema 2, got 3"):
         render_card(model_dir)
 
 
 def test_evaluation_with_a_missing_figure_is_refused(model_dir: Path, edit_json: EditJson) -> None:
     edit_json("evaluation.json", lambda content: content["calibration"]["after"].pop("slope"))
-    with pytest.raises(ModelFolderError, match="'slope'"):
+    with pytest.raises(ModelFolderError, match="/calibration/after/slope is missing"):
         render_card(model_dir)
+
+
+def list_figures(content: Any, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the way to every figure of a measurement file that has a value or an interval."""
+    if isinstance(content, dict):
+        for key, part in content.items():
+            if isinstance(part, dict) and "value" in part:
+                yield (*way, key)
+            yield from list_figures(part, (*way, key))
+    elif isinstance(content, list):
+        for index, part in enumerate(content):
+            yield from list_figures(part, (*way, index))
+
+
+FIGURES = list(list_figures(read_json(GOLDEN_DIR / "evaluation.json")))
+
+
+@pytest.mark.parametrize("way", FIGURES, ids=lambda way: "/".join(map(str, way)))
+def test_deleting_any_one_metric_is_noticed(model_dir: Path, edit_json: EditJson, way: tuple[str | int, ...]) -> None:
+    def delete(content: Any) -> None:
+        for step in way[:-1]:
+            content = content[step]
+        del content[way[-1]]
+
+    edit_json("evaluation.json", delete)
+    with pytest.raises(ModelFolderError, match="is missing"):
+        check_card(model_dir)
+
+
+def list_digits(text: str) -> list[int]:
+    return [match.start() for match in re.finditer(r"\d", text)]
+
+
+def change_digit(text: str, place: int) -> str:
+    return f"{text[:place]}{(int(text[place]) + 1) % 10}{text[place + 1 :]}"
+
+
+@pytest.mark.parametrize("part", range(20))
+def test_changing_any_digit_of_the_card_is_noticed(part: int) -> None:
+    # The comparison is that of the test beside it; here it is shown to see each of the card's digits.
+    golden = GOLDEN_DIR.with_name("model_folder_card.md").read_text(encoding="utf-8")
+    digits = list_digits(golden)
+    assert len(digits) > 2000
+    for place in digits[part::20]:
+        with pytest.raises(ModelFolderError, match="to say what its measurements say, but line"):
+            compare_card(golden, change_digit(golden, place), where="the golden card")
+
+
+def test_a_written_card_says_what_was_measured_until_it_is_edited(model_dir: Path) -> None:
+    path = write_card(model_dir)
+    check_card(model_dir)
+    card = path.read_text(encoding="utf-8")
+    path.write_text(change_digit(card, card.index("0.9", card.index("| AUROC |"))), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="Run hf-fracture card --overwrite"):
+        check_card(model_dir)
+    path.unlink()
+    with pytest.raises(MissingInputError, match=r"Expected README\.md"):
+        check_card(model_dir)
+
+
+def test_eval_results_are_read_by_the_hubs_own_class_and_agree_with_model_index(model_dir: Path) -> None:
+    card = write_card(model_dir).read_text(encoding="utf-8")
+    published = {
+        (result.metric_name or "").replace(" ", "_"): result.metric_value
+        for result in read_front_matter(card).eval_results or []
+    }
+    stored = yaml.safe_load((model_dir / EVAL_RESULTS_PATH).read_text(encoding="utf-8"))
+    entries = parse_eval_result_entries(stored)
+    assert {entry.task_id: entry.value for entry in entries} == published
+    assert len(published) == 8
+    assert all(entry.dataset_id == "fracatlas" for entry in entries)
+    (model_dir / EVAL_RESULTS_PATH).write_text("[]\n", encoding="utf-8")
+    with pytest.raises(ModelFolderError, match="eval_results"):
+        check_card(model_dir)
+
+
+def test_card_has_every_section_once_and_in_order(model_dir: Path) -> None:
+    titles = [line.removeprefix("## ") for line in render_card(model_dir).splitlines() if line.startswith("## ")]
+    assert titles == list(REQUIRED_SECTIONS)
+
+
+def test_bare_folder_still_gives_every_section(model_dir: Path) -> None:
+    for name in (*MEASURED, "run.json"):
+        (model_dir / name).unlink()
+    card = render_card(model_dir)
+    assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == list(REQUIRED_SECTIONS)
+    assert not (model_dir / EVAL_RESULTS_PATH).exists()
+    assert read_front_matter(card).eval_results is None
+
+
+def test_leak_figures_are_those_of_the_ledger(model_dir: Path) -> None:
+    entries = load_ledger("fracatlas")
+    card = render_card(model_dir)
+    assert f"| files | {len(entries)} |" in card
+    assert f"| different files | {len({entry.sha256 for entry in entries})} |" in card
+    assert f"| films in test | {sum(entry.split == 'test' for entry in entries)} |" in card
+    assert "| groups with films in more than one of train, validation and test | 0 |" in card
+
+
+def test_cross_dataset_rows_are_shown_with_the_films_left_out(model_dir: Path) -> None:
+    content = read_json(model_dir / "cross_dataset.json")
+    card = render_card(model_dir)
+    for row in (*content["rows"], *content["model_rows"]):
+        assert f"| {row['num_films']} | {row['num_fractured']} | {format_estimate(row['auroc'])} |" in card
+    for dataset in content["datasets"].values():
+        assert f"{dataset['num_shared']} of {dataset['num_films']} films left out" in card
+
+
+def test_checklists_number_every_item_once() -> None:
+    assert [item.number for item in checklists.CLAIM] == [str(number) for number in range(1, 45)]
+    assert [item.number for item in checklists.TRIPOD_AI] == [str(number) for number in range(1, 28)]
+
+
+def test_model_of_types_shows_its_types_and_no_decision(model_dir: Path, edit_json: EditJson) -> None:
+    figure = {"value": 0.7, "lower": 0.6, "upper": 0.8, "method": "bootstrap"}
+    row = {"num_films": 9, **dict.fromkeys(("auroc", "sensitivity", "ppv", "f1"), figure)}
+    metrics = {
+        **dict.fromkeys(("macro_auroc", "macro_f1", "accuracy", "top_2_accuracy"), figure),
+        "per_class": {"spiral": row, "oblique": row},
+        "confusion": [[7, 2], [3, 6]],
+    }
+
+    def make_types(content: dict[str, Any]) -> None:
+        kept = {name: content[name] for name in ("schema_version", "model", "dataset", "software", "bootstrap")}
+        cohort = {"num_films": 18, "num_groups": 18, "num_without_type": 0, "films_by_type": {"spiral": 9}}
+        content.clear()
+        content.update(
+            {**kept, "kind": "fracture_type", "cohort": cohort, "labels": ["spiral", "oblique"], "metrics": metrics}
+        )
+
+    edit_json("evaluation.json", make_types)
+    edit_json("config.json", lambda config: config["fracture"].update(label_kind="fracture_type"))
+    card = render_card(model_dir)
+    assert "| spiral | 9 | 0.700 (0.600 to 0.800) |" in card
+    assert "| oblique | 3 | 6 |" in card
+    assert "## Operating points\n\nNot for a classifier of fracture types" in card
+    published = [result.metric_name for result in read_front_matter(card).eval_results or []]
+    assert published == ["macro auroc", "macro f1", "accuracy"]
 
 
 def test_model_of_somebody_else_gets_no_card(model_dir: Path, edit_json: EditJson) -> None:
@@ -244,7 +404,8 @@ def test_table_refuses_ragged_rows_and_keeps_cells_apart() -> None:
 def test_readme_tables_are_those_of_the_measurements(repository_dir: Path) -> None:
     path = repository_dir / "scripts" / "results" / "inflation.json"
     readme = (repository_dir / "README.md").read_text(encoding="utf-8")
-    rendered = render_readme(readme, DEFAULT_MODEL_DIR, read_json(path) if path.is_file() else None)
+    contents = [read_json(file) if file.is_file() else None for file in (path, path.with_name("cross_dataset.json"))]
+    rendered = render_readme(readme, DEFAULT_MODEL_DIR, *contents)
     assert rendered == readme, "Run make style."
 
 
@@ -253,4 +414,20 @@ def test_model_card_is_that_of_the_shipped_model(repository_dir: Path) -> None:
         pytest.skip("There is no hf_fracture/default_model yet, so there is nothing to compare model_card.md with.")
     card = render_card(DEFAULT_MODEL_DIR)
     assert (repository_dir / "model_card.md").read_text(encoding="utf-8") == card, "Run make style."
-    assert (DEFAULT_MODEL_DIR / "README.md").read_text(encoding="utf-8") == card, "Run make style."
+    check_card(DEFAULT_MODEL_DIR)
+
+
+def test_every_published_figure_of_the_shipped_model_is_that_of_its_evaluation(repository_dir: Path) -> None:
+    evaluation = read_json(DEFAULT_MODEL_DIR / "evaluation.json")
+    card = (repository_dir / "model_card.md").read_text(encoding="utf-8")
+    readme = (repository_dir / "README.md").read_text(encoding="utf-8")
+    published = {result.metric_name: result.metric_value for result in read_front_matter(card).eval_results or []}
+    for name in ("auroc", "average_precision"):
+        assert published[name.replace("_", " ")] == evaluation["metrics"][name]["value"]
+        for document in (card, readme):
+            assert format_estimate(evaluation["metrics"][name]) in document
+    for name, point in evaluation["operating_points"]["points"].items():
+        for figure in ("sensitivity", "specificity"):
+            assert published[f"{figure} at {name.replace('_', '-')}"] == point["metrics"][figure]["value"]
+            for document in (card, readme):
+                assert format_estimate(point["metrics"][figure]) in document

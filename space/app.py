@@ -5,6 +5,7 @@ Run as it is (`python app.py`), it serves the shipped model, or those that a fil
 """
 
 import os
+import threading
 
 # Read when torch and gradio are imported: idle OpenMP threads that spin slow a shared machine 30 times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -133,6 +134,11 @@ def launch_page(page: gr.Blocks, *, port: int | None = None, share: bool = False
     return share_url or local_url
 
 
+def warm_up_aside(classifiers: Mapping[str, FractureClassifier]) -> None:
+    """Load what the first film and the first map need while the visitor looks for one: the page is there already."""
+    threading.Thread(target=FilmReader(classifiers).warm_up, name="warm-up", daemon=True).start()
+
+
 def has_tools() -> bool:
     """Tell whether the page can offer MCP tools: the package `mcp` is optional."""
     return find_spec("mcp") is not None
@@ -160,10 +166,10 @@ def main() -> None:
     classifiers: dict[str, Any] = {
         name or DEFAULT_MODEL_NAME: FractureClassifier.from_pretrained(name) for name in read_models(HERE)
     }
-    FilmReader(classifiers).warm_up()
     drawings = read_drawings(HERE / "examples")
     page = build_page(classifiers, [drawings] if drawings else [])
     launch_page(page)
+    warm_up_aside(classifiers)
     page.block_thread()
 
 

@@ -18,10 +18,12 @@ from typing import Final
 
 from PIL import Image
 
+import evidence
 import panels
 import texts
-from hf_fracture.inference.classifier import Examination
+from hf_fracture.inference.classifier import Examination, FractureClassifier
 from hf_fracture.inference.finding import COLUMNS, Finding
+from hf_fracture.inference.study import answer_studies
 
 MAX_SAVED_PX: Final = 640  # longest side of a picture in the ZIP file
 MAX_CELL_PX: Final = 96
@@ -80,6 +82,25 @@ def render_table(rows: Sequence[BatchRow]) -> str:
     heads = "".join(_render_head(title, sort) for title, sort in zip(texts.TABLE_COLUMNS, _SORTS, strict=True))
     body = "".join(_render_row(index, row) for index, row in enumerate(rows))
     return f"<table class='films'><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def render_studies(rows: Sequence[BatchRow], classifier: FractureClassifier) -> str:
+    """Return the answers per study as a table; empty where no header names a study."""
+    studies = answer_studies((row.finding for row in rows), classifier.record)
+    if not studies:
+        return ""
+    cells = [
+        [
+            f"<code>{escape(study.study_id[:8])}</code>",
+            f"{study.num_answered} / {study.num_films}",
+            f"<b class='tone {panels.CLASS_OF_DECISION[study.decision]}'>{_WORDS[study.decision]}</b>",
+            "" if study.probability is None else panels.format_probability(study.probability),
+            escape(study.film or ""),
+        ]
+        for study in studies
+    ]
+    table = evidence.render_table(texts.STUDY_COLUMNS, cells, wide=(2, 4))
+    return f"<h2>{texts.STUDIES_TITLE}</h2><p class='soft'>{texts.STUDIES_NOTE}</p>{table}"
 
 
 def render_downloads(rows: Sequence[BatchRow], *, with_pictures: bool) -> str:

@@ -28,7 +28,7 @@ def add_endpoints(reader: FilmReader) -> None:
     """Give programs `/predict`, `/explain`, `/predict_many` and `/describe_model`."""
     names = reader.names
 
-    def predict(film: str, model: str = names[0]) -> dict[str, Any]:
+    def predict(film: str, model: str | None = names[0]) -> dict[str, Any]:
         """Find out whether a bone radiograph (X-ray film) shows a fracture.
 
         Research and teaching only; not a medical device: never diagnose or treat anyone on its answer. Pictures that
@@ -41,11 +41,11 @@ def add_endpoints(reader: FilmReader) -> None:
         Returns:
             One finding: decision ("fracture", "no fracture", "uncertain", "refused" or "error"), probability
             (calibrated probability of a fracture in [0, 1]; null without an answer), operating_point, reasons (list of
-            code and sentence), body_part, view, study_id, gate_score, read_note, model, revision, seconds.
+            code and sentence), body_part, view, laterality, study_id, gate_score, read_note, model, revision, seconds.
         """
-        return next(reader.predict([film], model)).to_dict()
+        return next(reader.predict([film], model or names[0])).to_dict()
 
-    def explain(film: str, method: Method = METHODS[0], model: str = names[0]) -> Explained:
+    def explain(film: str, method: Method = METHODS[0], model: str | None = names[0]) -> Explained:
         """Show where on a bone radiograph the evidence for a fracture lies: a heat map over the film, and the finding.
 
         Research and teaching only; not a medical device. A map can be wrong where the answer is right: read
@@ -61,9 +61,9 @@ def add_endpoints(reader: FilmReader) -> None:
             the strongest evidence in pixels of the film, null without evidence), completeness_gap (logits, null where
             the method promises none), map_worth (a sentence).
         """
-        return explain_film(reader, film, model, method)
+        return explain_film(reader, film, model or names[0], method or METHODS[0])
 
-    def predict_many(films: list[str], model: str = names[0]) -> list[dict[str, Any]]:
+    def predict_many(films: list[str], model: str | None = names[0]) -> list[dict[str, Any]]:
         """Find out which of several bone radiographs show a fracture; a bad file stops none of the others.
 
         Research and teaching only; not a medical device.
@@ -77,9 +77,9 @@ def add_endpoints(reader: FilmReader) -> None:
         """
         if len(films) > MAX_FILMS:
             raise gr.Error(texts.TOO_MANY.format(num=len(films), max_films=MAX_FILMS), print_exception=False)
-        return [finding.to_dict() for finding in reader.predict(films, model)]
+        return [finding.to_dict() for finding in reader.predict(films, model or names[0])]
 
-    def describe_model(model: str = names[0]) -> dict[str, Any]:
+    def describe_model(model: str | None = names[0]) -> dict[str, Any]:
         """Say what a model was trained on, how often it is wrong, and what it must not be used for.
 
         Args:
@@ -90,7 +90,7 @@ def add_endpoints(reader: FilmReader) -> None:
             (cohort, auroc and rates at each operating point with 95% intervals; null if it was never measured), use,
             not_for (sentences).
         """
-        return evidence.describe_model(reader.classifiers[model], names)
+        return evidence.describe_model(reader.classifiers[model or names[0]], names)
 
     film = gr.File(label="film", visible=False)
     films = gr.File(label="films", file_count="multiple", visible=False)
@@ -140,7 +140,7 @@ def _publish(function: Callable[..., Any], inputs: list[Any], outputs: Any, queu
     """Make a function an endpoint of its own name, described by its docstring."""
     summary, _, rest = (inspect.getdoc(function) or "").partition("Args:")
     _, _, returned = rest.partition("Returns:")
-    description = " ".join(f"{summary} Returns: {returned}".split())
+    description = " ".join(f"{summary} {texts.AGENTS if 'film' in rest else ''} Returns: {returned}".split())
     name = function.__name__
     button = gr.Button(visible=False)
     button.click(function, inputs, outputs, api_name=name, api_description=description, show_progress="hidden", **queue)

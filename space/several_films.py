@@ -103,5 +103,5 @@ def read_films(reader: FilmReader, paths: list[str], model: str) -> Iterator[Sho
     yield (
         batch_panels.render_progress(len(rows), len(chosen), done),
         batch_panels.render_downloads(rows, with_pictures=True),
-        batch_panels.render_table(rows),
+        batch_panels.render_studies(rows, reader.classifiers[model]) + batch_panels.render_table(rows),
     )

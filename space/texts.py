@@ -200,7 +200,11 @@ TABLE_COLUMNS: Final = ("Film and map", "File", "Answer", "Probability")
 SAVE_CSV: Final = "Save findings (CSV)"
 SAVE_ZIP: Final = "Save everything (ZIP)"
 STUDIES_TITLE: Final = "Studies"
-STUDY_COLUMNS: Final = ("Study", "Films", "Answer for the study", "Probability")
+STUDIES_NOTE: Final = (
+    "Films whose DICOM headers name the same study are answered together: the study gets the largest probability of "
+    "its films, since a fracture often shows in one view only."
+)
+STUDY_COLUMNS: Final = ("Study", "Films answered", "Answer for the study", "Probability", "Film that decided")
 
 COMPARE_TITLE: Final = "One film, two answers"
 COMPARE_NOTE: Final = (
@@ -214,6 +218,7 @@ SAME_ANSWER: Final = "Both sides answer the same. Their probabilities differ by 
 OTHER_ANSWER: Final = "The two sides answer differently. Their probabilities differ by {points} percentage points."
 NO_TWO_ANSWERS: Final = "At least one side gave no answer, so there is nothing to compare."
 PEAKS_APART: Final = "The peaks of the two maps lie {share} of the film's diagonal apart."
+AGENTS: Final = "An agent gives a file as an https address or as a data: URI."
 TOO_MANY: Final = "Expected at most {max_films} films at once, got {num}. Send them in parts."
 
 PROOF_TITLE: Final = "How well it does, with 95% intervals"
@@ -325,6 +330,7 @@ FINDING_FIELDS: Final = {
     "reasons": ("list of {code, sentence}", "why there is no answer, or what to keep in mind"),
     "body_part": ("string or null", "as a DICOM header says"),
     "view": ("string or null", "frontal, lateral or oblique, as a DICOM header says"),
+    "laterality": ("string or null", "L or R, as a DICOM header says"),
     "study_id": ("string or null", "salted hash from a DICOM header; never a name"),
     "gate_score": ("number or null", "how far the film is from the training films; refused above 1"),
     "read_note": ("string or null", "what reading had to mend"),
@@ -348,7 +354,7 @@ EXAMPLE_JAVASCRIPT: Final = """async function predict(file) {{  // a File or Blo
   const call = await fetch(`${{api}}/call/predict`, {{
     method: "POST",
     headers: {{ "Content-Type": "application/json" }},
-    body: JSON.stringify({{ data: [film] }}),
+    body: JSON.stringify({{ data: [film, null] }}),
   }});
   const {{ event_id }} = await call.json();
   const events = await (await fetch(`${{api}}/call/predict/${{event_id}}`)).text();
@@ -357,7 +363,7 @@ EXAMPLE_JAVASCRIPT: Final = """async function predict(file) {{  // a File or Blo
 EXAMPLE_CURL: Final = """API={url}/gradio_api
 FILE=$(curl -s -F "files=@wrist.png" $API/upload | sed 's/[][]//g')
 EVENT=$(curl -s -H 'Content-Type: application/json' $API/call/predict \\
-  -d "{{\\"data\\": [{{\\"path\\": $FILE, \\"meta\\": {{\\"_type\\": \\"gradio.FileData\\"}}}}]}}" \\
+  -d "{{\\"data\\": [{{\\"path\\": $FILE, \\"meta\\": {{\\"_type\\": \\"gradio.FileData\\"}}}}, null]}}" \\
   | sed 's/.*: *"//; s/".*//')
 curl -sN $API/call/predict/$EVENT"""
 EXAMPLE_MCP: Final = """{{ "mcpServers": {{ "fractures": {{ "url": "{url}/gradio_api/mcp/" }} }} }}"""

@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
             stored = store_examples(films, Path(folder, "films"))
             title = app.texts.FILMS_TITLE.format(name=args.examples.resolve().name)
             example_sets.append(build_example_set(app, title, app.texts.FILMS_NOTE, stored))
-        app.FilmReader(classifiers).warm_up()
         page = app.build_page(classifiers, example_sets)
         url = app.launch_page(page, port=args.port, share=args.share)
+        app.warm_up_aside(classifiers)
         sys.stderr.write(f"The page is at {url} - Ctrl-C ends it.\n")
         if has_desktop():
             webbrowser.open(url)

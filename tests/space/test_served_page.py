@@ -14,17 +14,9 @@ import texts
 from hf_fracture.inference.classifier import FractureClassifier
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
-
-    from tests.space.conftest import ServedPage
+    from tests.space.conftest import ServedPage, Visit
 
 WORDS = (texts.FRACTURE, texts.UNCERTAIN, texts.NO_FRACTURE)
-QUIET = [  # Chromium's own traffic would hide the page's
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--disable-default-apps", "--no-first-run", "--disable-domain-reliability"),
-]
-ANSWERED = "#answer .answer:not(.waiting)"
-
 pytestmark = pytest.mark.slow
 
 
@@ -79,70 +71,8 @@ def test_terminated_page_leaves_no_upload(
     assert "forearm" not in page.log
 
 
-class Visit:
-    """One browser tab, and what went wrong in it."""
-
-    def __init__(self, page: "Page", url: str) -> None:
-        self.page = page
-        self.requested: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.requested.append(request.url))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
-        page.goto(url)
-        page.wait_for_selector("#film input[type=file]", state="attached", timeout=60_000)
-
-    def upload(self, path: Path) -> str:
-        """Upload a file and return the heading of the answer."""
-        self.page.set_input_files("#film input[type=file]", str(path))
-        return self.read_answer()
-
-    def read_answer(self) -> str:
-        self.page.wait_for_selector(ANSWERED, timeout=60_000)
-        return self.page.inner_text("#answer .word")
-
-    def width_beyond_screen(self) -> int:
-        script = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        return int(self.page.evaluate(script))
-
-
-@pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
-
-
-def find_chromium() -> str:
-    import shutil
-
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert path is not None
-    return path
-
-
-@pytest.fixture
-def visit(browser: "Browser", served_page: "ServedPage") -> Iterator[Callable[..., Visit]]:
-    """Open the page in a new context; at the end no tab may have complained or asked another server for anything."""
-    visits: list[Visit] = []
-
-    def open_page(*, width: int = 1280, height: int = 900, dark: bool = False) -> Visit:
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-        )
-        visits.append(Visit(context.new_page(), served_page.url))
-        return visits[-1]
-
-    yield open_page
-    for one in visits:
-        one.page.context.close()
-        assert one.complaints == []
-        assert [url for url in one.requested if not url.startswith((served_page.url, "data:", "blob:"))] == []
-
-
 @contextmanager
-def counting(visit: Visit) -> Iterator[list[str]]:
+def counting(visit: "Visit") -> Iterator[list[str]]:
     """Yield a list that holds the addresses asked for inside the block, once it is left."""
     before = len(visit.requested)
     asked: list[str] = []
@@ -151,7 +81,7 @@ def counting(visit: Visit) -> Iterator[list[str]]:
 
 
 @pytest.mark.browser
-def test_uploaded_film_is_answered_in_words_with_its_map(visit: Callable[..., Visit], film_path: Path) -> None:
+def test_uploaded_film_is_answered_in_words_with_its_map(visit: Callable[..., "Visit"], film_path: Path) -> None:
     tab = visit()
     assert "Not a medical device" in tab.page.inner_text("#notice")
     assert tab.upload(film_path) in WORDS
@@ -164,7 +94,7 @@ def test_uploaded_film_is_answered_in_words_with_its_map(visit: Callable[..., Vi
 
 @pytest.mark.browser
 def test_text_named_png_gets_a_sentence_and_the_next_film_is_answered(
-    visit: Callable[..., Visit], no_film_path: Path, film_path: Path
+    visit: Callable[..., "Visit"], no_film_path: Path, film_path: Path
 ) -> None:
     no_film_path.write_text("${document.title='taken'}{{value}}")  # the page's templates must not run it
     tab = visit()
@@ -180,7 +110,7 @@ def test_text_named_png_gets_a_sentence_and_the_next_film_is_answered(
 
 
 @pytest.mark.browser
-def test_example_is_answered_by_keyboard_alone(visit: Callable[..., Visit]) -> None:
+def test_example_is_answered_by_keyboard_alone(visit: Callable[..., "Visit"]) -> None:
     tab = visit()
     tab.page.locator("body").press("Tab")
     for _ in range(40):
@@ -194,7 +124,7 @@ def test_example_is_answered_by_keyboard_alone(visit: Callable[..., Visit]) -> N
 
 
 @pytest.mark.browser
-def test_opacity_changes_the_picture_without_asking_the_server(visit: Callable[..., Visit], film_path: Path) -> None:
+def test_opacity_changes_the_picture_without_asking_the_server(visit: Callable[..., "Visit"], film_path: Path) -> None:
     tab = visit()
     tab.upload(film_path)
     layer = tab.page.locator("#viewer .stack")
@@ -209,7 +139,7 @@ def test_opacity_changes_the_picture_without_asking_the_server(visit: Callable[.
 
 
 @pytest.mark.browser
-def test_other_method_gives_another_account_of_its_worth(visit: Callable[..., Visit], film_path: Path) -> None:
+def test_other_method_gives_another_account_of_its_worth(visit: Callable[..., "Visit"], film_path: Path) -> None:
     tab = visit()
     tab.upload(film_path)
     tab.page.get_by_label(texts.METHOD_NAMES["integrated_gradients"]).check()
@@ -220,7 +150,7 @@ def test_other_method_gives_another_account_of_its_worth(visit: Callable[..., Vi
 
 
 @pytest.mark.browser
-def test_film_can_be_pasted(visit: Callable[..., Visit], film_path: Path) -> None:
+def test_film_can_be_pasted(visit: Callable[..., "Visit"], film_path: Path) -> None:
     import base64
 
     tab = visit()
@@ -238,7 +168,7 @@ def test_film_can_be_pasted(visit: Callable[..., Visit], film_path: Path) -> Non
 
 
 @pytest.mark.browser
-def test_reference_of_the_endpoint_opens(visit: Callable[..., Visit]) -> None:
+def test_reference_of_the_endpoint_opens(visit: Callable[..., "Visit"]) -> None:
     tab = visit()
     tab.page.get_by_role("button", name="All parameters and clients").click()
     tab.page.wait_for_function(
@@ -249,7 +179,7 @@ def test_reference_of_the_endpoint_opens(visit: Callable[..., Visit]) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (360, True)])
-def test_page_fits_a_phone(visit: Callable[..., Visit], film_path: Path, width: int, dark: bool) -> None:
+def test_page_fits_a_phone(visit: Callable[..., "Visit"], film_path: Path, width: int, dark: bool) -> None:
     tab = visit(width=width, height=740, dark=dark)
     assert tab.width_beyond_screen() == 0
     assert tab.upload(film_path) in WORDS
@@ -265,7 +195,7 @@ def test_page_fits_a_phone(visit: Callable[..., Visit], film_path: Path, width: 
 
 
 @pytest.mark.browser
-def test_dark_mode_is_dark(visit: Callable[..., Visit]) -> None:
+def test_dark_mode_is_dark(visit: Callable[..., "Visit"]) -> None:
     colours = []
     for dark in (False, True):
         tab = visit(dark=dark)

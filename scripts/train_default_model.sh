@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4294967
 mkdir -p "$work"
 [ -d "$work/fracatlas" ] || hf-fracture data prepare fracatlas --source "$fracatlas" --out "$work/fracatlas"
 [ -d "$work/run/model" ] || hf-fracture train "$work/fracatlas" --backbone "$backbone" --out "$work/run" \
-    --config "$(dirname "$0")/default_model.yaml"
+    --config "$(dirname "$0")/default_model.yaml" ${HF_FRACTURE_TRAIN_ARGS:-}
 model=$work/run/model
 python "$(dirname "$0")/fit_gate.py" "$model" "$work/fracatlas"
 hf-fracture evaluate "$model" "$work/fracatlas" --split test --out "$work/evaluation" --record --overwrite

@@ -31,7 +31,10 @@ _PROGRAM: Final = "hf-fracture"
 _PACKAGE: Final = "hf_fracture"
 _LEFT_AT_HOME: Final = ("browser/", "space/")  # the page without a server is a Space of its own
 _FRONT_KEYS: Final = ("title", "sdk", "license", "short_description")
-_OWNED: Final = ("*.py", "*.css", "*.js", "*.txt", "*.html", CARD_NAME, "hf_fracture/*", "examples/*", "assets/*")
+_OWNED: Final = (
+    *("*.py", "*.css", "*.js", "*.json", "*.svg", "*.txt", "*.html", CARD_NAME),
+    *("hf_fracture/*", "examples/*", "assets/*"),
+)
 _USAGE: Final = """\
 from gradio_client import Client, handle_file
 client = Client("{repo_id}")

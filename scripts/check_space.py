@@ -2,9 +2,9 @@
 
     python scripts/check_space.py [--work DIR] [--link-torch]
 
-The folder is what `hf-fracture publish space` sends; the environment gets the gradio that its front matter names and its
-own requirements.txt, and asks the Hub for nothing when it runs. `--link-torch` takes torch from this interpreter instead
-of installing it again, and the record says so. Writes scripts/results/space.json. Compute: three minutes and 2 GB.
+The folder is what `hf-fracture publish space` sends; the environment gets the gradio that its front matter names and
+its own requirements.txt, and asks the Hub for nothing when it runs. `--link-torch` takes torch from this interpreter
+instead of installing it again, and the record says so. Writes scripts/results/space.json. Compute: three minutes, 2 GB.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Copies of one film among many: turned by any angle, mirrored, rescaled, re-encoded, cropped a little, brightened.
 
-Candidates come from `candidates`; each is confirmed on pixels by `alignment`, because hashes and descriptors alone
-confuse different films of the same kind of bone. May depend on `fingerprints`, `alignment`, `candidates` and `splits`.
+Candidates are confirmed on pixels, because hashes and descriptors alone confuse different films of the same kind of
+bone. May depend on `fingerprints`, `alignment`, `matching` and `splits`.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,19 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_fracture.data.alignment import LEVELS, Alignment, Detail, Level, align_level, join_alignments, prepare_detail
-from hf_fracture.data.candidates import find_neighbours, join_hashes
-from hf_fracture.data.fingerprints import (
-    THUMBNAIL_PX,
-    Fingerprint,
-    describe_rings,
-    fingerprint_image,
-    hash_orientations,
-    perceptual_hash,
-    sample_polar,
-    shrink,
-    transform_rings,
-)
+from hf_fracture.data.alignment import Alignment, join_alignments
+from hf_fracture.data.fingerprints import Fingerprint, fingerprint_image, perceptual_hash
+from hf_fracture.data.matching import Matcher
 from hf_fracture.data.splits import Components
 
 __all__ = ["DuplicatePair", "Fingerprint", "find_duplicate_pairs", "fingerprint_image", "perceptual_hash"]
@@ -36,12 +26,9 @@ MIN_AGREEMENT: Final = 0.85
 MIN_LEAD: Final = 0.3
 MIN_OVERLAP: Final = 0.7
 MAX_STRETCH: Final = 1.5
-START_GATE: Final = 0.55  # coarse agreement of the first guess; copies start at 0.68 or more
-EXACT_GUESS: Final = 0.9  # above it the guess may be exact (a plain copy, a flip) and is refined as it stands, too
-NUM_NEIGHBOURS: Final = 10
-_BATCH_PAIRS: Final = 256
-_ALIGN_CHUNK: Final = 16  # keeps one step's arrays in the processor's cache
-_PREPARE_CHUNK: Final = 256
+_CLOSE: Final = 0.99  # candidates whose descriptors are closer are nearly all copies
+_NUM_ROUNDS: Final = 8
+_BATCH_PAIRS: Final = 16_384
 _NUM_RIVALS: Final = 3
 _MIN_DEVIATION: Final = 1.0  # grey levels; below it a film is blank and resembles every other blank film
 
@@ -96,96 +83,70 @@ def find_duplicate_pairs(
     sizes = np.array([(fingerprint.width, fingerprint.height) for fingerprint in fingerprints], dtype=np.float32)
     representatives, copies = _collapse_equal(thumbnails)
     found = [DuplicatePair(first=first, second=second, agreement=1.0) for first, second in copies]
-    kept = representatives[thumbnails[representatives].std(axis=(1, 2)) >= _MIN_DEVIATION]
+    kept = representatives[[thumbnails[index, ::2, ::2].std() >= _MIN_DEVIATION for index in representatives]]
     num_rows = np.array([fingerprints[index].num_rows_shown for index in kept], dtype=np.intp)
     if len(kept) < 2:
         return found
-    films = _Films(thumbnails[kept], sizes[kept], num_rows)
-    confirmed = films.confirm_candidates(report_progress)
+    confirmed = _Search(Matcher(thumbnails[kept], sizes[kept], num_rows), len(kept)).run(report_progress)
     found += [replace(pair, first=int(kept[pair.first]), second=int(kept[pair.second])) for pair in confirmed]
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
-class _Films:
-    """The distinct films of one search, with what candidates and first guesses need."""
+class _Search:
+    """The candidates of one search; remembers which films are linked and which pairs were aligned."""
 
-    def __init__(self, thumbnails: NDArray[np.uint8], sizes: Floats, num_rows: NDArray[np.intp]) -> None:
-        self.thumbnails = thumbnails
-        self.bottom = (num_rows * (2.0 / THUMBNAIL_PX) - 1).astype(np.float32)
-        self.bottom[num_rows == THUMBNAIL_PX] = np.inf
-        self.coarse = _prepare_in_chunks(thumbnails, self.bottom)
-        smooth = np.concatenate([shrink(chunk, 4) for chunk in _chunks(thumbnails)])
-        round_radii = (sizes.min(axis=1, keepdims=True) / sizes).astype(np.float32)
-        self.radii = (np.ones_like(round_radii), round_radii)
-        self.spectra = tuple(transform_rings(sample_polar(smooth, radii)) for radii in self.radii)
+    def __init__(self, matcher: Matcher, num_films: int) -> None:
+        self._matcher = matcher
+        self._linked = Components(num_films)
+        self._pairs: list[Pairs] = [np.empty((0, 2), dtype=np.intp)]
+        self._alignments: list[Alignment] = []
 
-    def find_candidates(self) -> Pairs:
-        """Return candidate pairs (P, 2), the most similar first."""
-        pairs = [_join_orientations(hash_orientations(self.thumbnails))]
-        descriptors = [describe_rings(spectrum) for spectrum in self.spectra]
-        pairs += [find_neighbours(descriptor, num_neighbours=NUM_NEIGHBOURS)[0] for descriptor in descriptors]
-        unique = np.unique(np.concatenate(pairs), axis=0)
-        similarity = np.max([compare_descriptors(descriptor, unique) for descriptor in descriptors], axis=0)
-        return np.asarray(unique[np.argsort(-similarity, kind="stable")])
+    def run(self, report_progress: Callable[[int, int], None] | None) -> list[DuplicatePair]:
+        """Align the candidates, leaving out pairs that were linked before, and judge them.
 
-    def guess_maps(self, pairs: Pairs) -> list[Floats]:
-        """Return first guesses (P, 2, 3) of the map between the films of each pair: two frames, plain and mirrored."""
-        guesses = []
-        for spectrum, radii in zip(self.spectra, self.radii, strict=True):
-            first, second = spectrum[pairs[:, 0]], spectrum[pairs[:, 1]]
-            for mirrored in (False, True):
-                turn = _find_turn(np.conj(first) if mirrored else first, second)
-                if mirrored:
-                    turn = turn @ np.diag([1.0, -1.0]).astype(np.float32)
-                linear = radii[pairs[:, 1]][:, :, None] * turn / radii[pairs[:, 0]][:, None, :]
-                guesses.append(np.concatenate([linear, np.zeros((len(pairs), 2, 1), np.float32)], axis=2))
-        return guesses
-
-    def align(self, pairs: Pairs) -> Alignment:
-        """Align each pair from the best of its first guesses, from coarse to fine, giving up hopeless pairs early."""
-        guesses = np.stack(self.guess_maps(pairs))
-        reached = np.stack([align_level(self.coarse, pairs, guess, num_steps=0).agreement for guess in guesses])
-        start = guesses[reached.argmax(axis=0), np.arange(len(pairs))]
-        result = Alignment(reached.max(axis=0), np.zeros(len(pairs), dtype=np.float32), start.copy())
-        hopeful = np.flatnonzero(result.agreement > START_GATE)
-        _store(result, hopeful, align_level(self.coarse, pairs[hopeful], start[hopeful], num_steps=LEVELS[0].num_steps))
-        hopeful = hopeful[result.agreement[hopeful] > LEVELS[0].gate]
-        exact = reached.max(axis=0) > EXACT_GUESS
-        for level in LEVELS[1:]:
-            for chunk in np.array_split(hopeful, max(1, len(hopeful) // _ALIGN_CHUNK)):
-                _store(result, chunk, self._refine(level, pairs[chunk], result.maps[chunk]))
-                plain = chunk[exact[chunk]]
-                again = self._refine(level, pairs[plain], start[plain])
-                better = np.flatnonzero(again.agreement > result.agreement[plain])
-                _store(result, plain[better], again, better)
-            hopeful = hopeful[result.agreement[hopeful] > level.gate]
-        finished = np.isin(np.arange(len(pairs)), hopeful)
-        result.agreement[~finished] = np.minimum(result.agreement[~finished], LEVELS[0].gate)
-        return result
-
-    def _refine(self, level: Level, pairs: Pairs, start: Floats) -> Alignment:
-        """Align a few pairs at one level, from given maps."""
-        films, inverse = np.unique(pairs, return_inverse=True)
-        detail = prepare_detail(self.thumbnails[films], self.bottom[films], level)
-        return align_level(detail, inverse.reshape(pairs.shape), start, num_steps=level.num_steps)
-
-    def confirm_candidates(self, report_progress: Callable[[int, int], None] | None) -> list[DuplicatePair]:
-        """Align the candidates batch by batch, leaving out pairs that earlier batches linked, and judge them."""
-        candidates = self.find_candidates()
-        linked = Components(len(self.thumbnails))
-        pairs, alignments = [np.empty((0, 2), dtype=np.intp)], []
-        for start in range(0, len(candidates), _BATCH_PAIRS):
-            batch = candidates[start : start + _BATCH_PAIRS]
-            batch = batch[[linked.find(int(first)) != linked.find(int(second)) for first, second in batch]]
-            if len(batch):
-                alignment = self.align(batch)
-                for first, second in batch[is_certain(alignment)]:
-                    linked.join(int(first), int(second))
-                pairs.append(batch)
-                alignments.append(alignment)
+        Large groups of copies are taken first: of their pairs, only so many are aligned in one round as would link
+        them all.
+        """
+        candidates, similarity = self._matcher.find_candidates()
+        num_close = int((similarity >= _CLOSE).sum())
+        close, others = candidates[:num_close], candidates[num_close:]
+        for _ in range(_NUM_ROUNDS):
+            close = self._drop_linked(close)
+            chosen = self._choose_forest(close)
+            self._align(close[chosen])
+            close = close[~chosen]
             if report_progress is not None:
-                report_progress(min(start + _BATCH_PAIRS, len(candidates)), len(candidates))
-        return _name_copies(np.concatenate(pairs), join_alignments(alignments))
+                report_progress(num_close - len(close), len(candidates))
+        others = np.concatenate([close, others])
+        for start in range(0, len(others), _BATCH_PAIRS):
+            self._align(self._drop_linked(others[start : start + _BATCH_PAIRS]))
+            if report_progress is not None:
+                report_progress(len(candidates) - max(len(others) - start - _BATCH_PAIRS, 0), len(candidates))
+        return _name_copies(np.concatenate(self._pairs), join_alignments(self._alignments))
+
+    def _drop_linked(self, pairs: Pairs) -> Pairs:
+        linked = [self._linked.find(first) == self._linked.find(second) for first, second in pairs.tolist()]
+        return pairs[~np.array(linked, dtype=np.bool_)]
+
+    def _choose_forest(self, pairs: Pairs) -> NDArray[np.bool_]:
+        """Tell which pairs (P,) would link all that these pairs can link, if every one of them were a copy."""
+        forest = Components(len(pairs) * 2)
+        _, inverse = np.unique([self._linked.find(film) for film in pairs.ravel().tolist()], return_inverse=True)
+        chosen = np.zeros(len(pairs), dtype=np.bool_)
+        for index, (first, second) in enumerate(inverse.reshape(-1, 2).tolist()):
+            if forest.find(first) != forest.find(second):
+                forest.join(first, second)
+                chosen[index] = True
+        return chosen
+
+    def _align(self, pairs: Pairs) -> None:
+        if len(pairs) == 0:
+            return
+        alignment = self._matcher.align(pairs)
+        for first, second in pairs[is_certain(alignment)].tolist():
+            self._linked.join(first, second)
+        self._pairs.append(pairs)
+        self._alignments.append(alignment)
 
 
 def _name_copies(pairs: Pairs, alignment: Alignment) -> list[DuplicatePair]:
@@ -221,9 +182,9 @@ def measure_lead(pairs: Pairs, agreement: Floats, chosen: NDArray[np.bool_]) -> 
     """
     score = np.arctanh(np.clip(agreement, -0.999, 0.999))
     members: dict[int, list[int]] = {}
-    for position, pair in enumerate(pairs):
-        for film in pair:
-            members.setdefault(int(film), []).append(position)
+    for position in np.flatnonzero(np.isin(pairs, pairs[chosen]).any(axis=1)).tolist():
+        for film in pairs[position].tolist():
+            members.setdefault(film, []).append(position)
     leads = []
     for index in np.flatnonzero(chosen):
         rivals = [score[other] for film in pairs[index] for other in members[int(film)] if other != index]
@@ -243,24 +204,6 @@ def is_plausible(alignment: Alignment) -> NDArray[np.bool_]:
     return np.asarray(plausible & (alignment.overlap >= MIN_OVERLAP))
 
 
-def _store(result: Alignment, where: NDArray[np.intp], found: Alignment, rows: NDArray[np.intp] | None = None) -> None:
-    """Put rows of an alignment of some pairs into the alignment of all."""
-    rows = np.arange(len(where)) if rows is None else rows
-    result.agreement[where] = found.agreement[rows]
-    result.overlap[where] = found.overlap[rows]
-    result.maps[where] = found.maps[rows]
-
-
-def _chunks(thumbnails: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [thumbnails[start : start + _PREPARE_CHUNK] for start in range(0, max(1, len(thumbnails)), _PREPARE_CHUNK)]
-
-
-def _prepare_in_chunks(thumbnails: NDArray[np.uint8], bottom: Floats) -> Detail:
-    """Prepare all films at the coarsest level (4 kB each), a few at a time."""
-    values = np.concatenate([prepare_detail(chunk, bottom, LEVELS[0]).values for chunk in _chunks(thumbnails)])
-    return Detail(values, bottom)
-
-
 def _collapse_equal(thumbnails: NDArray[np.uint8]) -> tuple[Pairs, list[tuple[int, int]]]:
     """Return the first film of each distinct thumbnail, and (first, copy) of each film that repeats one."""
     seen: dict[bytes, int] = {}
@@ -270,30 +213,6 @@ def _collapse_equal(thumbnails: NDArray[np.uint8]) -> tuple[Pairs, list[tuple[in
         if first != index:
             copies.append((first, index))
     return np.array(list(seen.values()), dtype=np.intp), copies
-
-
-def _join_orientations(hashes: NDArray[np.uint64]) -> Pairs:
-    """Return pairs (P, 2) of films of which one's hash is near one of the other's eight."""
-    pairs = [np.empty((0, 2), dtype=np.intp)]
-    for orientation in range(hashes.shape[1]):
-        for found, _ in join_hashes(hashes[:, 0], hashes[:, orientation]):
-            pairs.append(found[found[:, 0] < found[:, 1]])
-    return np.unique(np.concatenate(pairs), axis=0)
-
-
-def compare_descriptors(descriptors: Floats, pairs: Pairs) -> Floats:
-    """Return the cosine similarity (P,) of the descriptors (N, D) of each pair."""
-    return np.asarray(np.einsum("pd,pd->p", descriptors[pairs[:, 0]], descriptors[pairs[:, 1]]), dtype=np.float32)
-
-
-def _find_turn(first: NDArray[np.complex64], second: NDArray[np.complex64]) -> Floats:
-    """Return the rotation matrices (P, 2, 2) that best turn ring spectra (P, 16, 17) onto others."""
-    num_angles = 128
-    correlation = np.zeros((len(first), num_angles // 2 + 1), dtype=np.complex64)
-    correlation[:, : first.shape[2]] = (np.conj(first) * second).sum(axis=1)
-    angle = np.fft.irfft(correlation, n=num_angles, axis=1).argmax(axis=1) * (2 * np.pi / num_angles)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return np.stack([cosine, -sine, sine, cosine], axis=1).reshape(-1, 2, 2).astype(np.float32)
 
 
 def _rotation_degrees(affine: Floats) -> float:

@@ -44,6 +44,8 @@ class Fingerprint:
     @property
     def num_rows_shown(self) -> int:
         """Rows of the thumbnail that show something: all but the ones at the bottom that repeat the row above."""
+        if (self.thumbnail[-1] != self.thumbnail[-2]).any():
+            return THUMBNAIL_PX
         repeats = (self.thumbnail[1:] == self.thumbnail[:-1]).all(axis=1)
         return THUMBNAIL_PX - int(np.argmin(np.append(repeats[::-1], False)))
 

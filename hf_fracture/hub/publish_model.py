@@ -96,8 +96,13 @@ def _check_complete(folder: Path, names: list[str]) -> None:
 
 
 def _check_weights(folder: Path, names: list[str]) -> None:
-    """Refuse a measurement, an export or a gate of other weights."""
+    """Refuse a measurement, an export or a gate of other weights, and an export that does not say of which it is."""
     present = hash_weights(folder)
+    if "export.json" not in names and any(name.startswith("onnx/") for name in names):
+        raise PublishError(
+            f"Expected export.json in '{folder}', beside onnx/, to say of which weights it is, found none. Run "
+            "hf-fracture export again, or remove onnx/."
+        )
     for name in names:
         if not name.endswith(".json"):
             continue

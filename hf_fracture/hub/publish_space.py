@@ -35,6 +35,24 @@ _OWNED: Final = (
     *("*.py", "*.css", "*.js", "*.json", "*.svg", "*.txt", "*.html", CARD_NAME),
     *("hf_fracture/*", "examples/*", "assets/*"),
 )
+_STATIC_FRONT: Final = {
+    "title": "Fracture reader in the browser",
+    "emoji": "🦴",
+    "colorFrom": "green",
+    "colorTo": "gray",
+    "sdk": "static",
+    "license": "apache-2.0",
+    "short_description": "Reads radiographs in the visitor's own browser",
+    "tags": ["radiology", "fracture", "image-classification"],
+    "custom_headers": {  # what a browser wants before it lets WebAssembly use threads
+        "cross-origin-embedder-policy": "require-corp",
+        "cross-origin-opener-policy": "same-origin",
+    },
+}
+_STATIC_BODY: Final = (
+    "# Fracture reader in the browser\n\nThe model runs in the visitor's own browser; films are sent nowhere.\n\n"
+    "**Research and teaching only. Not a medical device.** No one may be diagnosed or treated on its answer.\n"
+)
 _USAGE: Final = """\
 from gradio_client import Client, handle_file
 client = Client("{repo_id}")
@@ -61,17 +79,19 @@ def plan_space(folder: Path, *, models: Sequence[str] = (), extra: Iterable[Plan
         MissingInputError: If there is no such folder.
     """
     check_folder(folder)
-    front, body = read_front_matter(_read_text(folder, CARD_NAME), where=CARD_NAME)
+    front, body = _read_card(folder)
     missing = [key for key in _FRONT_KEYS if not front.get(key)]
     if missing:
         raise PublishError(f"Expected {CARD_NAME} to name {', '.join(_FRONT_KEYS)}, found no {', '.join(missing)}.")
     is_static = front["sdk"] == "static"
+    if is_static and models:
+        raise UsageError("--model belongs to a page with a server; a static one carries its model. Leave it out.")
     page = [name for name in list_folder(folder) if is_static or not name.startswith(_LEFT_AT_HOME)]
     _check_app(front, page)
     check_images(folder, page)
     files = {name: PlannedFile(path=name, content=folder / name) for name in page}
-    files |= {file.path: file for file in extra}
     if not is_static:
+        files |= {file.path: file for file in extra}
         files |= {file.path: file for file in _list_package()}
         files |= {file.path: file for file in _configure(folder, models)}
     card = write_front_matter(_extend_front_matter(front, models, is_static=is_static), body)
@@ -97,6 +117,13 @@ def _read_text(folder: Path, name: str) -> str:
     if not path.is_file():
         raise PublishError(f"Expected {name} in '{folder}', found none. Name the folder of a page, such as space/.")
     return path.read_text(encoding="utf-8")
+
+
+def _read_card(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return front matter and text of the page; a built page without a server needs none of its own."""
+    if (folder / "index.html").is_file() and not (folder / CARD_NAME).is_file():
+        return dict(_STATIC_FRONT), _STATIC_BODY
+    return read_front_matter(_read_text(folder, CARD_NAME), where=CARD_NAME)
 
 
 def _check_app(front: Mapping[str, Any], page: Sequence[str]) -> None:

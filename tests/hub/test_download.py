@@ -12,7 +12,7 @@ import pytest
 from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR
 from tests.hub.conftest import HubClient
-from tests.hub.stub_hub import Fault, StubHub
+from tests.hub.stub_hub import Commit, Fault, Repo, StubHub
 
 REPO = "me/reader"
 
@@ -238,3 +238,42 @@ def test_copy_in_the_cache_answers_while_the_hub_is_away(hub: StubHub, client: H
     hub.faults.clear()
     answer = client.execute(FETCH.format(repo=REPO, rev=None))
     assert Path(answer.stdout.strip(), "gate.safetensors").read_bytes() == b"later"
+
+
+@pytest.mark.slow
+def test_foreign_classifier_is_taken_with_a_warning(
+    hub: StubHub, client: HubClient, films: list[str], tmp_path: Path
+) -> None:
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(0)
+    names = {0: "fractured", 1: "normal"}
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        id2label=names,
+        label2id={name: index for index, name in names.items()},
+    )
+    ViTForImageClassification(config).save_pretrained(tmp_path / "foreign")
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "foreign")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "foreign").iterdir()}
+    commit = Commit("1" * 40, None, "theirs", files)
+    hub.repos["models", "them/vit"] = Repo({commit.oid: commit}, {"main": commit.oid}, {"private": False})
+    code = (
+        "from hf_fracture import FractureClassifier\n"
+        "classifier = FractureClassifier.from_pretrained('them/vit')\n"
+        f"finding = classifier.predict('{films[0]}')\n"
+        "print(classifier.record, finding.operating_point, finding.decision, finding.revision)\n"
+    )
+    answer = client.execute(code)
+    assert answer.status == 0, answer.stderr
+    assert "carries no record of operating points" in answer.stderr
+    record, operating_point, decision, *_ = answer.stdout.split()
+    assert (record, operating_point) == ("None", "None")
+    assert answer.stdout.strip().endswith(commit.oid)
+    assert decision in ("fracture", "no", "refused")

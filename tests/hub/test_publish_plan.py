@@ -92,6 +92,16 @@ def test_changed_weights_make_their_measurements_stale(release_dir: Path) -> Non
         plan_model(release_dir)
 
 
+def test_export_of_unknown_weights_is_refused(release_dir: Path) -> None:
+    (release_dir / "onnx").mkdir()
+    (release_dir / "onnx" / "model.onnx").write_bytes(b"graph")
+    with pytest.raises(PublishError, match=r"Expected export\.json.*beside onnx/"):
+        plan_model(release_dir)
+    (release_dir / "export.json").write_text(json.dumps({"model_sha256": "0" * 64}))
+    with pytest.raises(PublishError, match=r"Expected export\.json to belong to the weights"):
+        plan_model(release_dir)
+
+
 @pytest.mark.parametrize("name", ["training_args.bin", "notes.txt", "archive.zip"])
 def test_pickle_is_refused_under_any_name(release_dir: Path, name: str) -> None:
     if name == "archive.zip":
@@ -274,6 +284,17 @@ def test_requirements_pin_what_the_named_extras_need() -> None:
     assert all("==" in line for line in lines)
     with pytest.raises(PublishError, match="to name hf-fracture"):
         render_requirements("torch\n")
+
+
+def test_built_page_without_a_server_becomes_a_static_space(tmp_path: Path) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "index.html").write_text("<!doctype html><title>A page</title>")
+    (tmp_path / "page" / "model.onnx").write_bytes(b"graph")
+    plan = plan_space(tmp_path / "page")
+    assert list_paths(plan) == ["README.md", "index.html", "model.onnx"]
+    assert read_card(plan)[0]["sdk"] == plan.space_sdk == "static"
+    with pytest.raises(UsageError, match="--model"):
+        plan_space(tmp_path / "page", models=["me/model"])
 
 
 def test_space_without_its_app_is_refused(page_dir: Path) -> None:

@@ -181,7 +181,9 @@ class _Sender:
                 if self._has_arrived(parent, error):
                     return self._try(lambda: self._read_head()), None
                 is_last = wait is None or time.monotonic() - start > PATIENCE_SECONDS
-                if is_last or not is_transient(error) or self._options.create_pr:
+                if self._options.create_pr and is_transient(error):
+                    self._fail(error, f"See first whether a pull request was opened in {self._repo_id}. ")
+                if is_last or not is_transient(error):
                     self._fail(error)
                 time.sleep(wait or 0.0)
                 continue
@@ -270,6 +272,8 @@ class _Sender:
     def _explain(self, error: Exception, prefix: str = "") -> Exception:
         """Return the sentence for whoever publishes; an error of this machine, such as a full disk, stays itself."""
         cause = find_hub_error(error)
+        if cause is None and isinstance(error.__cause__, OSError):  # the client wraps what happens in its threads
+            return error.__cause__
         if cause is None and not isinstance(error, FractureError) and isinstance(error, _MISUNDERSTANDINGS):
             return PublishError(
                 f"{prefix}The Hub at {self._api.endpoint} answered something that huggingface_hub does not understand "

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hf_fracture.errors import FractureError, PublishError
 from hf_fracture.evaluation.measured_model import hash_weights
-from hf_fracture.hub.card import render_card
+from hf_fracture.hub.card import EVAL_RESULTS_PATH, REQUIRED_SECTIONS, render_card, render_eval_results
 from hf_fracture.hub.publish_plan import (
     CARD_NAME,
     PlannedFile,
@@ -126,17 +126,21 @@ def _finish_card(folder: Path, *, licence: str | None, gated: bool) -> str:
     card = (folder / CARD_NAME).read_text(encoding="utf-8")
     front, body = read_front_matter(card, where=CARD_NAME)
     try:
-        rendered = render_card(folder)
+        rendered, figures = render_card(folder), render_eval_results(folder)
     except FractureError as error:
         raise PublishError(f"The card of '{folder}' cannot be rendered: {error}") from error
-    titles = [line.removeprefix("## ") for line in rendered.splitlines() if line.startswith("## ")]
-    check_sections(body, titles, where=CARD_NAME, remedy=remedy)
+    check_sections(body, REQUIRED_SECTIONS, where=CARD_NAME, remedy=remedy)
     lines = set(card.splitlines())
     stale = [line for line in rendered.splitlines() if line not in lines]
     if stale:
         raise PublishError(
             f"Expected {CARD_NAME} to say what the measurements of '{folder}' say, but {len(stale)} line(s) differ, "
             f"the first: {stale[0][:100]!r}. {remedy}"
+        )
+    published = folder / EVAL_RESULTS_PATH
+    if figures is not None and (not published.is_file() or published.read_text(encoding="utf-8") != figures):
+        raise PublishError(
+            f"Expected {EVAL_RESULTS_PATH} to hold the figures of evaluation.json, found others. {remedy}"
         )
     before = dict(front)
     settle_licence(front, licence, why_missing=_WHY_LICENCE)

@@ -215,6 +215,29 @@ def test_file_that_changes_while_it_is_sent_is_noticed(hub: StubHub, client: Hub
     assert "1 file(s) differ there, the first run.json" in client.execute(code).stderr
 
 
+def test_file_that_vanishes_while_it_is_sent_is_named(hub: StubHub, client: HubClient, release_dir: Path) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from hf_fracture.hub import publish\n"
+        "from hf_fracture.hub.publish_model import plan_model\n"
+        f"plan = plan_model(Path('{release_dir}'))\n"
+        f"Path('{release_dir}', 'model.safetensors').unlink()\n"
+        f"publish.publish(plan, '{REPO}')\n"
+    )
+    last = client.execute(code).stderr.strip().splitlines()[-1]
+    assert "model.safetensors" in last
+    assert set(hub.files(*MODEL)) == {".gitattributes"}
+
+
+def test_pull_request_whose_answer_is_lost_is_not_opened_twice(
+    hub: StubHub, client: HubClient, release_dir: Path
+) -> None:
+    hub.faults.append(Fault(ROUTES["commit"], "lose_answer", times=1))
+    answer = client.run("publish", "model", release_dir, REPO, "--create-pr")
+    assert_one_sentence(answer, "whether a pull request was opened in me/model")
+    assert [ref for ref in hub.repos[MODEL].refs if ref.startswith("refs/pr/")] == ["refs/pr/1"]
+
+
 def test_no_token_is_one_sentence(hub: StubHub, client: HubClient, release_dir: Path) -> None:
     assert_one_sentence(client.run("publish", "model", release_dir, REPO, token=None), "hf auth login")
     assert_one_sentence(client.run("publish", "model", release_dir, REPO, token="hf_wrong"), "hf auth login")

@@ -31,9 +31,11 @@ def read_card(plan: UploadPlan) -> tuple[dict[str, object], str]:
 
 
 def test_complete_model_folder_goes_as_it_is(release_dir: Path) -> None:
+    present = {path.relative_to(release_dir).as_posix() for path in release_dir.rglob("*") if path.is_file()}
     (release_dir / "training.log").write_text("steps")
     plan = plan_model(release_dir)
-    assert list_paths(plan) == sorted({path.name for path in release_dir.iterdir()} - {"training.log"})
+    assert list_paths(plan) == sorted(present)
+    assert ".eval_results/hf_fracture.yaml" in present
     assert plan.left_out == ["training.log"]
     sent = {file.path: file for file in plan.files}
     assert sent["README.md"].content == (release_dir / "README.md").read_bytes()
@@ -68,6 +70,13 @@ def test_card_of_older_measurements_is_refused(release_dir: Path) -> None:
     lines[changed] = "| AUROC | 0.999 (0.998 to 1.000) |"
     card.write_text("\n".join(lines))
     with pytest.raises(PublishError, match=r"1 line\(s\) differ"):
+        plan_model(release_dir)
+
+
+def test_figures_for_the_hub_that_are_older_are_refused(release_dir: Path) -> None:
+    figures = release_dir / ".eval_results" / "hf_fracture.yaml"
+    figures.write_text(figures.read_text().replace("value: 0.", "value: 1."))
+    with pytest.raises(PublishError, match=r"\.eval_results/hf_fracture\.yaml to hold the figures"):
         plan_model(release_dir)
 
 
@@ -114,7 +123,7 @@ def test_pickle_is_refused_under_any_name(release_dir: Path, name: str) -> None:
 
 
 def test_file_over_the_limit_is_refused(release_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = max(path.stat().st_size for path in release_dir.iterdir())
+    size = max(path.stat().st_size for path in release_dir.rglob("*") if path.is_file())
     monkeypatch.setattr(publish_plan, "MAX_FILE_BYTES", size)
     plan_model(release_dir)
     monkeypatch.setattr(publish_plan, "MAX_FILE_BYTES", size - 1)

@@ -85,6 +85,8 @@ def build_recipe_model(recipe: RecipeConfig, *, label_names: Sequence[str] = LAB
         num_stages=recipe.num_stages,
         revision=recipe.backbone_revision,
     )
+    if model.config.model_type == "timm_wrapper":
+        _describe_letterbox(model.config, recipe.image_size)
     steps = split_enhancement(recipe.enhancement)
     if not steps and not recipe.head_units and not recipe.head_dropout:
         return model
@@ -97,6 +99,15 @@ def build_recipe_model(recipe: RecipeConfig, *, label_names: Sequence[str] = LAB
         head_units=recipe.head_units,
         head_dropout=recipe.head_dropout,
     )
+
+
+def _describe_letterbox(config: "PreTrainedConfig", image_size: int) -> None:
+    """Make timm's own preprocessing, which `pipeline()` builds from the configuration, a letterbox too.
+
+    It centres the film, where this package's lies at the top left: the pipeline's answers differ a little.
+    """
+    letterbox = {"input_size": (3, image_size, image_size), "crop_mode": "border", "crop_pct": 1.0}
+    cast(Any, config).pretrained_cfg.update(letterbox, interpolation="bicubic")
 
 
 def build_evidence_classifier(

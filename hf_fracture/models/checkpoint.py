@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -278,6 +279,8 @@ def save_model_folder(
         run: Goes to `run.json`.
         half_precision: Store weights in float16.
     """
+    if model.config.model_type == "timm_wrapper":  # its own preprocessing centres the film
+        record = replace(record, pipeline_safe=False)
     partial = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

@@ -23,7 +23,8 @@ window.filmViewer = {
     document.querySelector(".gradio-container").style.setProperty(name, value);
   },
   show(kind) {
-    document.querySelector(".gradio-container").dataset.view = kind;
+    this.set("--with-map", kind === "plain" ? "none" : "block");
+    this.set("--alone", kind === "overlay" ? "none" : "block");
   },
   setWindow(centre, width) {
     const slope = 1 / Math.max(width, 0.02);
@@ -42,7 +43,29 @@ function fillFrames() {
     if (film) copy.src = film.src;
   }
 }
-new MutationObserver(fillFrames).observe(document.documentElement, { childList: true, subtree: true });
+
+// A drop zone is called what is written on it; Gradio gives it another name, which voice control cannot find.
+function nameDropZones() {
+  for (const zone of document.querySelectorAll(".drop button[aria-dropeffect]")) {
+    const words = zone.innerText.replace(/\s+/g, " ").trim();
+    if (words && zone.getAttribute("aria-label") !== words) zone.setAttribute("aria-label", words);
+  }
+}
+
+new MutationObserver(() => {
+  fillFrames();
+  nameDropZones();
+}).observe(document.documentElement, { childList: true, subtree: true });
+
+// The arrow keys move between tabs, as screen readers announce.
+document.addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!step || event.target.getAttribute?.("role") !== "tab") return;
+  const tabs = [...event.target.parentElement.querySelectorAll("[role=tab]")].filter((tab) => tab.offsetParent !== null);
+  const next = tabs[(tabs.indexOf(event.target) + step + tabs.length) % tabs.length];
+  next?.focus();
+  next?.click();
+});
 
 // Sorts the table of films; unanswered films come last by probability, and equal rows keep their order.
 function sortTable(button) {

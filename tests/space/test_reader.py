@@ -79,31 +79,26 @@ def test_truncated_film_is_answered_with_a_note(reader: FilmReader, film: Image.
 def test_sixteen_bit_film_is_not_clipped(reader: FilmReader, film: Image.Image, tmp_path: Path) -> None:
     film.save(tmp_path / "8.png")
     Image.fromarray(np.asarray(film).astype(np.uint16) * 16).save(tmp_path / "16.png")  # 12 of 16 bits
-    eight, sixteen = (reader.predict(str(tmp_path / name)) for name in ("8.png", "16.png"))
+    paths = [str(tmp_path / name) for name in ("8.png", "16.png")]
+    eight, sixteen = (finding.to_dict() for finding in reader.predict(paths, "measured"))
     assert sixteen["read_note"] is not None
     assert sixteen["probability"] == pytest.approx(eight["probability"], abs=0.02)
 
 
-def test_upload_empties_the_drop_zone_and_keeps_the_film(reader: FilmReader, film_path: Path) -> None:
-    kept, drop_zone, *shown = reader.take(str(film_path), "measured", "grad_cam")
-    assert (kept, drop_zone) == (str(film_path), None)
-    assert len(shown) == 3
-
-
 def test_other_model_brings_its_own_measurements(reader: FilmReader, film_path: Path) -> None:
-    *_, measurements, _ = reader.change_model(str(film_path), "unmeasured", "grad_cam")
+    *_, measurements, _ = reader.change_model(str(film_path), "unmeasured", "")
     assert "Nobody knows" in measurements
 
 
 def test_endpoint_returns_the_columns_of_predict(reader: FilmReader, film_path: Path, film: Image.Image) -> None:
-    finding = reader.predict(str(film_path))
+    finding = next(reader.predict([str(film_path)], "measured")).to_dict()
     assert tuple(finding) == COLUMNS
     assert finding["path"] is None
     assert finding["probability"] == pytest.approx(reader.classifiers["measured"].predict(film).probability)
 
 
 def test_endpoint_answers_a_bad_file_with_a_reason(reader: FilmReader, no_film_path: Path) -> None:
-    finding = reader.predict(str(no_film_path))
+    finding = next(reader.predict([str(no_film_path)], "measured")).to_dict()
     assert finding["decision"] == "error"
     assert finding["reasons"][0]["code"] == "unreadable"
 
@@ -112,13 +107,35 @@ def test_warm_up_runs_every_model(reader: FilmReader, monkeypatch: pytest.Monkey
     asked: list[str] = []
 
     def watch(name: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
-        def predict_many(films: Iterable[Any]) -> Iterator[Any]:
+        def examine_many(films: Iterable[Any], **_: Any) -> Iterator[Any]:
             asked.append(name)
             return iter(films)
 
-        return predict_many
+        return examine_many
 
     for name, classifier in reader.classifiers.items():
-        monkeypatch.setattr(classifier, "predict_many", watch(name))
+        monkeypatch.setattr(classifier, "examine_many", watch(name))
     reader.warm_up()
     assert asked == ["measured", "unmeasured"]
+
+
+def test_slow_method_gets_a_copy_of_its_own(reader: FilmReader) -> None:
+    assert reader._choose("measured", "grad_cam") is reader.classifiers["measured"]
+    copy = reader._choose("measured", "occlusion")
+    assert copy is not reader.classifiers["measured"]
+    assert reader._choose("measured", "occlusion") is copy
+    assert copy.model == reader.classifiers["measured"].model
+
+
+def test_film_that_is_gone_stops_none_of_the_others(reader: FilmReader, film_path: Path, tmp_path: Path) -> None:
+    looks = list(reader.look_at_many([str(tmp_path / "gone.png"), str(film_path)], "measured"))
+    assert [look.finding.decision == "error" for look in looks] == [True, False]
+
+
+def test_body_part_that_was_named_changes_what_is_said_and_not_the_answer(reader: FilmReader, film_path: Path) -> None:
+    unnamed, hand, other = (reader.judge(str(film_path), "measured", part) for part in ("", "hand", "another"))
+    assert texts.PART_UNKNOWN in unnamed
+    assert "test films of the hand" in hand
+    assert texts.PART_OTHER in other
+    assert unnamed.split("class='part'")[0].split("class='by'")[0] == hand.split("class='part'")[0]
+    assert texts.WAITING in reader.judge(None, "measured", "")

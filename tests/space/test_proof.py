@@ -1,0 +1,81 @@
+"""The evidence tab: drawn from the model folder's files, honest where they are missing."""
+
+import doctest
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import plots
+import proof
+import texts
+from hf_fracture.inference.classifier import FractureClassifier
+
+
+def test_doctests_of_the_plots_hold() -> None:
+    assert doctest.testmod(plots).failed == 0
+
+
+def test_every_measured_figure_of_the_headline_stands_in_words(measured: FractureClassifier) -> None:
+    html = proof.render_proof(measured)
+    assert measured.evaluation is not None
+    for point in measured.evaluation["operating_points"]["points"].values():
+        for rate in ("sensitivity", "specificity"):
+            assert f"<b>{point['metrics'][rate]['value']:.3f}</b>" in html
+    assert f"{measured.evaluation['metrics']['auroc']['lower']:.3f} to" in html
+    assert texts.CALIBRATION_TITLE in html
+
+
+def test_model_without_measurements_gets_one_sentence(unmeasured: FractureClassifier) -> None:
+    assert "Nobody knows" in proof.render_proof(unmeasured)
+    assert "<svg" not in proof.render_proof(unmeasured)
+
+
+def test_leaks_are_those_of_the_committed_measurement(repository_dir: Path) -> None:
+    measurement = json.loads((repository_dir / "scripts" / "results" / "inflation.json").read_text())
+    html = proof.render_leaks()
+    for row in measurement["rows"]:
+        assert f"{row['num_copied']} of {row['num_films']} test films" in html
+        assert f"{row['auroc']['value']:.3f}" in html
+
+
+def test_figures_of_the_page_are_up_to_date(repository_dir: Path) -> None:
+    program = "import build_page_figures as f, json, sys; json.dump(f.build_figures(), sys.stdout)"
+    built = subprocess.run(
+        [sys.executable, "-c", program], cwd=repository_dir / "scripts", capture_output=True, check=True
+    ).stdout
+    assert json.loads(built) == json.loads((repository_dir / "space" / "figures.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("estimate", "words"),
+    [
+        ({"value": 0.75, "lower": 0.7, "upper": 0.8}, "0.750</b> <small>0.700 to 0.800"),
+        ({"value": 0.75, "lower": None, "upper": None}, "<b>0.750</b>"),
+        (None, "too few"),
+    ],
+)
+def test_strip_says_in_words_what_it_draws(estimate: Any, words: str) -> None:
+    html = plots.render_strips([plots.Strip("hand & arm", estimate)], axis=(0.5, 1.0), too_few="too few")
+    assert words in html
+    assert "hand &amp; arm" in html
+
+
+def test_interval_stands_where_its_ends_are() -> None:
+    strip = plots.Strip("hand", {"value": 0.75, "lower": 0.7, "upper": 0.8})
+    html = plots.render_strips([strip], axis=(0.5, 1.0), too_few="")
+    assert "left:40.00%;width:20.00%" in html
+    assert "<u style='left:50.00%'>" in html
+
+
+def test_reliability_is_drawn_to_scale_and_named() -> None:
+    bins = [{"mean_probability": 0.0, "fractured_fraction": 0.0}, {"mean_probability": 1.0, "fractured_fraction": 0.5}]
+    html = plots.render_reliability(bins, title="A 'plot'", axes=("given", "found"))
+    (first, second) = re.findall(r"cx='([\d.]+)' cy='([\d.]+)'", html)
+    bottom, middle = float(first[1]), float(second[1])
+    assert float(second[0]) - float(first[0]) == pytest.approx(2 * (bottom - middle))
+    assert "aria-label='A &#x27;plot&#x27;'" in html

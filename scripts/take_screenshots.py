@@ -1,7 +1,7 @@
 """Take pictures of the page: the one in the README, or every width and theme for looking at.
 
     python scripts/take_screenshots.py                       # docs/images/page.png
-    python scripts/take_screenshots.py --every-look DIR      # desktop and phone, light and dark, whole pages
+    python scripts/take_screenshots.py --every-look DIR      # every tab: desktop and phone, light and dark
 
 Needs Chromium on PATH. The films are the page's own drawings, so a picture never shows a patient.
 """
@@ -11,6 +11,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from PIL import Image
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 REPOSITORY_DIR = Path(__file__).resolve().parent.parent
 MAX_WIDTH_PX = 860
+WAIT_MS = 180_000
 ANSWERED = "#answer .answer:not(.waiting)"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -65,8 +67,8 @@ def main() -> None:
             save_small(take_picture(browser, url, README_LOOK, args.drawing), args.out)
             return
         for look in LOOKS:
-            picture = take_picture(browser, url, look, args.drawing, whole_page=True)
-            save_small(picture, args.every_look / f"{look.name}.png")
+            for name, picture in take_tabs(browser, url, look, args.drawing):
+                save_small(picture, args.every_look / f"{look.name}_{name}.png")
 
 
 @contextlib.contextmanager
@@ -88,22 +90,75 @@ def serve_page(model: str | None) -> Iterator[str]:
         process.wait()
 
 
-def take_picture(browser: "Browser", url: str, look: Look, drawing: int, *, whole_page: bool = False) -> bytes:
+def take_picture(browser: "Browser", url: str, look: Look, drawing: int) -> bytes:
     """Choose a drawing, wait for the answer and return a PNG of the screen."""
+    page = open_page(browser, url, look, drawing)
+    picture = page.screenshot()
+    page.context.close()
+    return picture
+
+
+def take_tabs(browser: "Browser", url: str, look: Look, drawing: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and a PNG of every tab, filled with the page's drawings where it takes films."""
+    page = open_page(browser, url, look, drawing)
+    yield "one_film", page.screenshot(full_page=True)
+    with tempfile.TemporaryDirectory() as folder:
+        films = draw_films(Path(folder))
+        open_tab(page, "Several films")
+        page.set_input_files("#films input[type=file]", films)
+        page.wait_for_selector("#films .file-preview", timeout=WAIT_MS)
+        page.locator("#start").click()
+        page.wait_for_selector("button[data-download='findings.zip']", timeout=WAIT_MS)
+        yield "several_films", page.screenshot(full_page=True)
+        open_tab(page, "Compare")
+        page.set_input_files("#compared input[type=file]", films[0])
+        page.wait_for_selector("#side-1 .viewer img.film", timeout=WAIT_MS)
+        yield "compare", page.screenshot(full_page=True)
+    for name in ("Evidence", "For programs"):
+        open_tab(page, name)
+        yield name.lower().replace(" ", "_"), page.screenshot(full_page=True)
+    page.context.close()
+
+
+def open_page(browser: "Browser", url: str, look: Look, drawing: int) -> "Page":
+    """Open the page in a screen of that kind, with the answer to a drawing."""
+    is_phone = look.width < 500
     context = browser.new_context(
         viewport={"width": look.width, "height": look.height},
         color_scheme="dark" if look.theme == "dark" else "light",
         reduced_motion="reduce",
+        has_touch=is_phone,
+        is_mobile=is_phone,
     )
     page = context.new_page()
     page.goto(url)
-    page.locator(".strip button").nth(drawing).click(timeout=60_000)
-    page.wait_for_selector(ANSWERED, timeout=60_000)
+    page.locator(".strip button").nth(drawing).click(timeout=WAIT_MS)
+    page.wait_for_selector(ANSWERED, timeout=WAIT_MS)
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
     time.sleep(1.0)  # the progress veil fades
-    picture = page.screenshot(full_page=whole_page)
-    context.close()
-    return picture
+    return page
+
+
+def open_tab(page: "Page", name: str) -> None:
+    """Open a tab, through the menu of those that do not fit where there is one."""
+    tab = page.get_by_role("tab", name=name, exact=True).first
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").first.click()
+        tab = page.locator(".overflow-dropdown button", has_text=name).first
+    tab.click()
+    time.sleep(1.0)
+
+
+def draw_films(folder: Path) -> list[str]:
+    """Draw a few films into a folder, and put a file among them that is none."""
+    from hf_fracture.data.phantoms import draw_phantom
+
+    paths = []
+    for seed in (1, 2, 4, 27):
+        paths.append(str(folder / f"drawn_film_{seed}.png"))
+        draw_phantom(seed, fractured=seed % 2 == 1).image.save(paths[-1])
+    (folder / "letter.png").write_text("No film.\n", encoding="utf-8")
+    return [*paths, str(folder / "letter.png")]
 
 
 def save_small(picture: bytes, path: Path) -> None:

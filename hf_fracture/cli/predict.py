@@ -311,7 +311,7 @@ def _write_pictures(examination: "Examination", film: "FilmPath", args: argparse
     """Write the heatmap over the film where it is asked for; films without an answer have none."""
     if examination.film is None or examination.attribution is None:
         return
-    overlay = examination.attribution.overlay(examination.film)
+    overlay = examination.attribution.overlay(examination.film, decision=examination.finding.decision)
     if args.explain:
         from hf_fracture.explain.overlay import add_colour_bar
 

@@ -105,11 +105,21 @@ class Attribution:
         scale = float((scores or {}).get("full_scale", 0.0))
         return replace(self, scores=None if scores is None else dict(scores), full_scale=max(self.full_scale, scale))
 
-    def overlay(self, film: "Image.Image", *, opacity: float = 0.6) -> "Image.Image":
-        """Lay the heatmap over the film; see `overlay.render_overlay`."""
-        from hf_fracture.explain.overlay import render_overlay
+    def overlay(self, film: "Image.Image", *, opacity: float = 0.6, decision: str = "") -> "Image.Image":
+        """Lay the heatmap over the film, with the candidate region where decision and measurements call for it.
 
-        return render_overlay(film, self.heatmap, opacity=opacity)
+        Args:
+            film: The radiograph that was explained.
+            opacity: Opacity where the heatmap is 1, in [0, 1].
+            decision: Of the film's `Finding`: a candidate is dotted for `uncertain`, solid for `fracture`, and left
+                out for every other decision.
+
+        Returns:
+            RGB image of the film's size; `overlay.add_colour_bar` sets the scale below it.
+        """
+        from hf_fracture.explain.overlay import draw_candidate, render_overlay
+
+        return draw_candidate(render_overlay(film, self.heatmap, opacity=opacity), self, decision)
 
 
 def build_attribution(

@@ -103,3 +103,13 @@ def test_drawn_solid_for_a_fracture_and_dotted_for_an_uncertain_film(scale: int)
     assert (solid[top, sides] == 255).all()
     assert {100, 255} <= set(np.unique(dotted[top, sides]))
     assert (solid[: 8 * scale] == 100).all(), "nothing is drawn away from the box"
+
+
+def test_overlay_carries_the_region_of_a_called_fracture_only() -> None:
+    film = Image.new("L", (40, 40), 100)
+    attribution = spot(SUPPORTED)
+    plain = np.asarray(attribution.overlay(film))
+    np.testing.assert_array_equal(np.asarray(attribution.overlay(film, decision="no fracture")), plain)
+    called = np.asarray(attribution.overlay(film, decision="fracture"))
+    assert (called[10, 7:22] == 255).all()
+    assert (plain[10, 7:22] != 255).any()

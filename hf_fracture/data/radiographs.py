@@ -20,6 +20,7 @@ from hf_fracture.data.orientation import UPRIGHT, read_orientation, turn_image, 
 from hf_fracture.errors import UnreadableRadiograph
 
 MAX_PIXELS: Final = 100_000_000
+MAX_COLOUR_PIXELS: Final = 50_000_000  # four bytes each while they are decoded
 MAX_FILE_BYTES: Final = 1 << 30
 RASTER_FORMATS: Final = ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP", "JPEG2000", "PPM")
 RASTER_SUFFIXES: Final = (
@@ -198,15 +199,18 @@ def _describe(data: bytes) -> str:
 def _check_size(image: Image.Image, name: str) -> None:
     """Refuse before decoding what would unpack to gigabytes."""
     width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width} x {height}")
+    is_grey = len(image.getbands()) == 1
+    if width * height > (MAX_PIXELS if is_grey else MAX_COLOUR_PIXELS):
+        raise _too_large(name, f"{width} x {height}{'' if is_grey else ' in colour'}")
     if width * height == 0:
         raise UnreadableRadiograph(f"{name}: {_EXPECTED}, got one without pixels. Export the film again.")
 
 
 def _too_large(name: str, size: str) -> UnreadableRadiograph:
     return UnreadableRadiograph(
-        f"{name}: expected at most {MAX_PIXELS // 10**6} megapixels, got {size}. Reduce the image.", code="too_large"
+        f"{name}: expected at most {MAX_PIXELS // 10**6} megapixels ({MAX_COLOUR_PIXELS // 10**6} in colour), got "
+        f"{size}. Reduce the image.",
+        code="too_large",
     )
 
 

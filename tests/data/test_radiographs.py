@@ -74,6 +74,22 @@ def test_photograph_is_told_from_a_film_with_a_coloured_arrow(film: Image.Image)
     assert read_radiograph(encode(tinted, "PNG")).has_colour
 
 
+@pytest.mark.parametrize("tint", [(200, 215, 255), (255, 215, 160), (190, 255, 255)])
+def test_scan_with_a_tint_is_a_grey_film(film: Image.Image, tint: tuple[int, int, int]) -> None:
+    channels = [film.point([level * top // 255 for level in range(256)]) for top in tint]
+    assert not read_radiograph(encode(Image.merge("RGB", channels), "PNG")).has_colour
+
+
+def test_two_hues_at_one_grey_level_are_colour(film: Image.Image) -> None:
+    blue, red = (
+        [film.point([level * top // 255 for level in range(256)]) for top in tint]
+        for tint in ((190, 210, 255), (255, 210, 190))
+    )
+    picture = Image.merge("RGB", blue)
+    picture.paste(Image.merge("RGB", red).crop((0, 0, film.width, film.height // 2)), (0, 0))
+    assert read_radiograph(encode(picture, "PNG")).has_colour
+
+
 @pytest.mark.parametrize(("bits", "top"), [(12, 4095), (14, 16383), (16, 65535), (10, 1023)])
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
 def test_wide_grey_levels_are_scaled_by_the_narrowest_depth_that_holds_them(

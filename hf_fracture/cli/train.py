@@ -203,6 +203,7 @@ def save_fracture_model(
         One line on what was reached on validation.
     """
     from hf_fracture.config import FractureRecord
+    from hf_fracture.evaluation.guarantees import measure_guarantee
     from hf_fracture.evaluation.metrics import auroc
     from hf_fracture.evaluation.predictions import predict_dataset
     from hf_fracture.evaluation.thresholds import choose_operating_points, choose_triage
@@ -213,11 +214,16 @@ def save_fracture_model(
     adjust_head(result.model, temperature=temperature, shift=shift)
     validation = predict_dataset(result.model, result.preprocessing, splits["validation"], show_progress=True)
     points = choose_operating_points(validation.y_true, validation.y_prob)
+    triage = choose_triage(points)
+    guarantee = measure_guarantee(validation.y_true, validation.y_prob, validation.group_ids, triage)
+    for sentence in guarantee.warnings:
+        sys.stderr.write(f"Warning: {sentence}\n")
     record = FractureRecord(
         operating_points=points,
         temperature=temperature,
         shift=shift,
-        triage=choose_triage(points),
+        triage=triage,
+        triage_guarantee=guarantee.to_dict(),
         **describe_training_films(splits, recipe),
     )
     _save(result, record, splits, recipe, arguments, out_dir)

@@ -64,7 +64,7 @@ def plan_folds(columns: Mapping[str, Sequence[Any]], *, num_folds: int, seed: in
         rest = np.flatnonzero(fold_of != number)
         parts = assign_folds(
             groups[rest].tolist(),
-            [strata[index] for index in rest],
+            [known["label"][index] for index in rest],  # few groups, so that more strata would lose the shares
             num_folds=min(VALIDATION_PARTS, len(set(groups[rest]))),
             seed=seed + 1 + number,
         )

@@ -108,3 +108,13 @@ def measure_auroc(prediction: Any) -> dict[str, float]:
 
     logits: Any = prediction.predictions
     return {"auroc": float(roc_auc_score(prediction.label_ids, logits[:, 1] - logits[:, 0]))}
+
+
+@pytest.fixture(scope="session")
+def prepared_phantoms_dir(phantom_splits: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantoms as a prepared dataset on disk."""
+    folder = tmp_path_factory.mktemp("prepared") / "phantoms"
+    (folder / "data").mkdir(parents=True)
+    for name, films in phantom_splits.items():
+        films.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
+    return folder

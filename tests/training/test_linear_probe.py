@@ -54,3 +54,13 @@ def test_head_applied_to_its_input_gives_the_logits(
         torch.testing.assert_close(module(inputs[0]), logits)
     if head:
         assert any(isinstance(part, torch.nn.Dropout) for part in module.modules())
+
+
+def test_packaged_recipe_is_one_whose_features_are_kept() -> None:
+    import yaml
+
+    from hf_fracture.config import find_recipe
+
+    fields = yaml.safe_load(find_recipe("linear-probe").read_text())
+    known = {name: value for name, value in fields.items() if name in RecipeConfig.__dataclass_fields__}
+    assert can_cache_features(RecipeConfig(backbone="x", **known))

@@ -33,6 +33,7 @@ REASONS: Final[dict[str, str]] = {
     "accelerate": "The Trainer's device and process handling.",
     "datasets": "Prepared datasets: Parquet, streaming, the Hub.",
     "evaluate": "Metrics in the form that other tools load.",
+    "filelock": "Keeps two processes out of one run's folder.",
     "kagglehub": "Downloads from Kaggle with the account's token.",
     "matplotlib": "Curves of an evaluation.",
     "pandas": "Tables of predictions.",

@@ -38,7 +38,18 @@ COMMANDS: Final[dict[str, str]] = {
 EXTRA_OF_PACKAGE: Final[dict[str, str]] = {
     **dict.fromkeys(("torch", "transformers", "captum"), "torch"),
     **dict.fromkeys(
-        ("accelerate", "datasets", "evaluate", "kagglehub", "matplotlib", "pandas", "pyarrow", "sklearn", "scipy"),
+        (
+            "accelerate",
+            "datasets",
+            "evaluate",
+            "filelock",
+            "kagglehub",
+            "matplotlib",
+            "pandas",
+            "pyarrow",
+            "sklearn",
+            "scipy",
+        ),
         "train",
     ),
     "gradio": "space",

@@ -15,7 +15,11 @@ mkdir -p "$work"
 [ -d "$work/run/model" ] || hf-fracture train "$work/fracatlas" --backbone "$backbone" --out "$work/run" \
     --config "$(dirname "$0")/default_model.yaml" ${HF_FRACTURE_TRAIN_ARGS:-}
 model=$work/run/model
-python "$(dirname "$0")/fit_gate.py" "$model" "$work/fracatlas"
-hf-fracture evaluate "$model" "$work/fracatlas" --split test --out "$work/evaluation" --record --overwrite
+hf-fracture export "$model" --out "$model" --int8 --dataset "$work/fracatlas" --originals "$fracatlas" --overwrite
+python "$(dirname "$0")/fit_gate.py" "$model" "$work/fracatlas" ${KAGGLE_CLEAN:+kaggle_clean="$KAGGLE_CLEAN"}
+hf-fracture evaluate "$model" "$work/fracatlas" --split test --out "$work/evaluation" --record --overwrite \
+    --shortcuts --robustness
 hf-fracture explain-eval "$model" "$work/fracatlas" --split test --out "$work/explanation" --record --overwrite
-hf-fracture card "$model"
+# Films of another dataset, where KAGGLE_CLEAN names the prepared clean Kaggle set; without it the card says so.
+[ -z "${KAGGLE_CLEAN:-}" ] || python "$(dirname "$0")/cross_dataset.py" model "$model" "$work/fracatlas" "$KAGGLE_CLEAN"
+hf-fracture card "$model" --overwrite

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hf_fracture.errors import ModelFolderError, OutputExistsError, UsageError
 from hf_fracture.export.layout import INT8_FILE, ONNX_DIR, ONNX_FILE, REPORT_FILE
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hf_fracture.export.metadata import OnnxMetadata
+
+Shown = TypeVar("Shown")
 
 COPIED: Final = ("config.json", "preprocessor_config.json", "gate.safetensors", "gate.json", "attribution.json")
 FLOAT_NODES: Final = (1, 3, 5, 7, 9)  # so many of the last layers stay in float32; tried until parity is met
@@ -39,11 +41,13 @@ class Films:
         name: In words.
         images: Grey films.
         labels: 0 or 1 each; None where an AUROC would mean nothing.
+        source_paths: Of the dataset's own files, relative to its folder; None for phantoms.
     """
 
     name: str
     images: "list[Image.Image]"
     labels: list[int] | None
+    source_paths: list[str] | None = None
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -61,6 +65,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar="DATASET",
         help="prepared dataset: its validation films calibrate int8 and measure parity (default: drawn phantoms)",
     )
+    parser.add_argument(
+        "--originals",
+        type=Path,
+        metavar="DIR",
+        help="the dataset as downloaded: also measure how far --fast lies off on the validation films' own files",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files of an earlier export")
 
 
@@ -72,8 +82,10 @@ def run(args: argparse.Namespace) -> int:
         OutputExistsError: If an earlier export is there and `--overwrite` was not given.
         ModelFolderError: If the model cannot be exported, or its export does not give the same answers.
     """
-    from hf_fracture.models.checkpoint import resolve_model_dir
+    from hf_fracture.models.checkpoint import resolve_model_dir, write_json
 
+    if args.originals and not (args.int8 and args.originals.is_dir()):
+        raise UsageError(f"Expected a folder for --originals together with --int8, got '{args.originals}'.")
     if args.int8 and not args.dataset:
         raise UsageError("Expected --dataset with --int8: films to calibrate on. Name a prepared dataset.")
     model_dir = resolve_model_dir(args.model)
@@ -84,7 +96,11 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=args.out) as folder:
         staged = Path(folder)
         _copy_what_travels(model_dir, staged)
-        report = _export(model_dir, staged, films=_load_films(args.dataset), int8=args.int8)
+        films = _load_films(args.dataset)
+        report = _export(model_dir, staged, films=films, int8=args.int8)
+        if args.originals:
+            report["fast"] = _measure_fast(staged, films, args.originals)
+            write_json(staged / REPORT_FILE, report)
         _publish(staged, model_dir, args.out)
     sys.stderr.write(_summarise(report, args.out) + "\n")
     return 0
@@ -161,6 +177,29 @@ def _quantize(
     )
 
 
+def _measure_fast(staged: Path, films: Films, originals: Path) -> dict[str, Any]:
+    """Compare `fast` (draft decoding and int8) with the exact way on the films' own files."""
+    from hf_fracture.errors import MissingInputError, UnreadableRadiograph
+    from hf_fracture.inference.classifier import FractureClassifier
+    from hf_fracture.inference.parity import compare_probabilities
+
+    paths = [originals / name for name in films.source_paths or []]
+    if not paths or not paths[0].is_file():
+        raise MissingInputError(f"Expected the dataset's own files in '{originals}', found no '{paths[0]}'.")
+    exact_way = FractureClassifier(staged, model=staged.name, backend="onnx")
+    fast_way = FractureClassifier(staged, model=staged.name, fast=True)
+    exact, fast, labels = [], [], []
+    for path, label in zip(_show(paths, "fast"), films.labels or [], strict=True):
+        try:
+            pair = [way.compute(way.read(path)).probabilities[0] for way in (exact_way, fast_way)]
+        except UnreadableRadiograph:
+            continue  # truncated beyond reading; both ways refuse it
+        exact.append(pair[0])
+        fast.append(pair[1])
+        labels.append(label)
+    return {"films": f"files of the {films.name}", **compare_probabilities(exact, fast, labels)}
+
+
 def _describe_model(model: "PreTrainedModel", model_dir: Path) -> "OnnxMetadata":
     from hf_fracture.explain.closed_form import read_pooled_head
     from hf_fracture.export.metadata import OnnxMetadata
@@ -209,10 +248,10 @@ def _read_pixels(films: Films, metadata: "OnnxMetadata") -> "Iterator[NDArray[np
         yield letterbox_pixels(image, chosen.size_px, chosen.mean, chosen.std)
 
 
-def _show(images: "list[Image.Image]", what: str) -> "Iterator[Image.Image]":
+def _show(films: "list[Shown]", what: str) -> "Iterator[Shown]":
     from tqdm import tqdm
 
-    yield from tqdm(images, desc=what, unit="film", disable=not sys.stderr.isatty())
+    yield from tqdm(films, desc=what, unit="film", disable=not sys.stderr.isatty())
 
 
 def _read_versions() -> dict[str, str]:

@@ -20,7 +20,6 @@ from hf_fracture.data.orientation import UPRIGHT, read_orientation, turn_image, 
 from hf_fracture.errors import UnreadableRadiograph
 
 MAX_PIXELS: Final = 100_000_000
-MAX_COLOUR_PIXELS: Final = 50_000_000  # four bytes each while they are decoded
 MAX_FILE_BYTES: Final = 1 << 30
 RASTER_FORMATS: Final = ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP", "JPEG2000", "PPM")
 RASTER_SUFFIXES: Final = (
@@ -199,17 +198,24 @@ def _describe(data: bytes) -> str:
 def _check_size(image: Image.Image, name: str) -> None:
     """Refuse before decoding what would unpack to gigabytes."""
     width, height = image.size
-    is_grey = len(image.getbands()) == 1
-    if width * height > (MAX_PIXELS if is_grey else MAX_COLOUR_PIXELS):
-        raise _too_large(name, f"{width} x {height}{'' if is_grey else ' in colour'}")
+    max_pixels = MAX_PIXELS // _count_copies(image)
+    if width * height > max_pixels:
+        raise _too_large(name, f"{width} x {height}", max_pixels)
     if width * height == 0:
         raise UnreadableRadiograph(f"{name}: {_EXPECTED}, got one without pixels. Export the film again.")
 
 
-def _too_large(name: str, size: str) -> UnreadableRadiograph:
+def _count_copies(image: Image.Image) -> int:
+    """Return how many times the memory of a plain grey film it takes to bring this one into that form."""
+    if image.mode in ("L", "1") and not image.has_transparency_data:
+        return 1
+    return 4 if image.has_transparency_data or image.mode == "P" else 2
+
+
+def _too_large(name: str, size: str, max_pixels: int = MAX_PIXELS) -> UnreadableRadiograph:
     return UnreadableRadiograph(
-        f"{name}: expected at most {MAX_PIXELS // 10**6} megapixels ({MAX_COLOUR_PIXELS // 10**6} in colour), got "
-        f"{size}. Reduce the image.",
+        f"{name}: expected at most {max_pixels // 10**6} megapixels in a file of this kind, got {size}. Reduce the "
+        "image.",
         code="too_large",
     )
 

@@ -123,7 +123,7 @@ def judge_appearance(radiograph: Radiograph) -> Verdict:
         The largest score of all tests, and a reason for each that is above 1 (the one of a stricter test of the same
         measure takes the place of the milder one).
     """
-    measures = measure_appearance(radiograph.image)
+    measures = measure_appearance(radiograph.image, radiograph.original_size)
     score = 0.0
     reasons: dict[str, Reason] = {}
     for rule in RULES:
@@ -138,19 +138,20 @@ def judge_appearance(radiograph: Radiograph) -> Verdict:
     return Verdict(score, tuple(reasons.values()))
 
 
-def measure_appearance(image: Image.Image) -> dict[str, float]:
+def measure_appearance(image: Image.Image, original_size: tuple[int, int] | None = None) -> dict[str, float]:
     """Measure what the rules look at.
 
     Args:
         image: Mode L.
+        original_size: Of the file, where it was decoded at a reduced size; None for the image's own.
 
     Returns:
         short_side_px and aspect_ratio of the whole picture. grey_range: 99th minus 1st percentile. The rest refers to
         what is not black: white_fraction (at 250 or above), flat_fraction (equal to the right and the lower
         neighbour). neighbour_correlation: of each pixel with the next one, along the worse axis.
     """
-    short, long = min(image.size), max(image.size)
-    factor = long // MEASURED_SIDE_PX + (long % MEASURED_SIDE_PX > 0)
+    short, long = sorted(original_size or image.size)
+    factor = max(image.size) // MEASURED_SIDE_PX + (max(image.size) % MEASURED_SIDE_PX > 0)
     grey = np.asarray(image.reduce(factor) if factor > 1 else image)
     low, high = np.percentile(grey, (1, 99))
     lit = grey > _BLACK

@@ -25,9 +25,10 @@ from hf_fracture.explain.closed_form import closed_form_grad_cam
 from hf_fracture.inference.activations import Activations
 from hf_fracture.inference.backends import Backend, Engine, load_onnx_engine
 from hf_fracture.inference.decision import decide, find_fractured_index
+from hf_fracture.inference.discriminant import summarise_maps
 from hf_fracture.inference.engine import TorchEngine
 from hf_fracture.inference.finding import Finding, Reason
-from hf_fracture.inference.gate import judge_features, load_gate, merge_verdicts, pool_features
+from hf_fracture.inference.gate import judge_maps, load_gate, merge_verdicts, pool_features
 from hf_fracture.inference.onnx_engine import OnnxEngine, count_cores
 from hf_fracture.inference.preparation import UNSUPPORTED_MODALITY, FilmPreparer, Prepared, Source
 from hf_fracture.inference.streaming import map_in_order
@@ -256,9 +257,22 @@ class FractureClassifier:
         check_method(method)
         yield from self._stream(sources, partial(self._finish_examination, method=method, captum=captum))
 
+    def read(self, source: Source) -> Radiograph:
+        """Read a film as this classifier does before it judges.
+
+        Raises:
+            UnreadableRadiograph: If the file cannot be read.
+        """
+        return self._films.read(source)
+
     def compute(self, radiograph: Radiograph) -> Activations:
         """Run the network on one film, whatever the gate thinks of it; N is 1 in what comes back."""
         return self._engine.compute(self._films.to_pixels(radiograph.image)[None])
+
+    def compute_summary(self, radiograph: Radiograph) -> NDArray[np.float32] | None:
+        """Return the (2C,) mean and largest values of the last feature map, or None where the network has none."""
+        maps = self.compute(radiograph).feature_maps
+        return None if maps is None else summarise_maps(maps)[0]
 
     def compute_features(self, radiograph: Radiograph) -> NDArray[np.float32] | None:
         """Return the (C,) mean of the network's last feature map, or None where it has none; what the gate looks at."""
@@ -298,7 +312,7 @@ class FractureClassifier:
         activations = engine.compute(prepared.pixel_values[None])
         verdict, maps = prepared.verdict, activations.feature_maps
         if self._gate is not None and maps is not None:
-            verdict = merge_verdicts(verdict, judge_features(self._gate, pool_features(maps))[0])
+            verdict = merge_verdicts(verdict, judge_maps(self._gate, maps)[0])
         seconds = prepared.seconds + time.perf_counter() - start
         finding = self._build_finding(
             replace(prepared, verdict=verdict, seconds=seconds), float(activations.probabilities[0])

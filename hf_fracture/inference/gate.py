@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hf_fracture.errors import ModelFolderError, UsageError
 from hf_fracture.inference.appearance import MAX_SCORE, Verdict
+from hf_fracture.inference.discriminant import Discriminant, summarise_maps
 from hf_fracture.inference.finding import Reason
 
 GATE_FILE: Final = "gate.safetensors"
@@ -34,6 +35,7 @@ class FeatureStatistics:
         variances: (K,) positive variance along each.
         residual_variance: Mean variance along the other C - K directions, positive.
         limit: Distance at which a film is refused, positive.
+        discriminant: Rule against pictures that lie near the films all the same; None in older folders.
     """
 
     mean: NDArray[np.float32]
@@ -41,6 +43,7 @@ class FeatureStatistics:
     variances: NDArray[np.float32]
     residual_variance: float
     limit: float
+    discriminant: Discriminant | None = None
 
     def distances(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Mahalanobis distance per direction of each film from the training films.
@@ -153,6 +156,35 @@ def judge_features(statistics: FeatureStatistics, features: NDArray[np.float32])
     return verdicts
 
 
+def judge_maps(statistics: FeatureStatistics, feature_maps: NDArray[np.float32]) -> list[Verdict]:
+    """Judge films by the network's last feature maps: by their distance, and by the rule where the gate has one.
+
+    Args:
+        statistics: Of the same network.
+        feature_maps: (N, C, h, w).
+
+    Returns:
+        One verdict per film: the larger score of the two, and its reason above 1.
+    """
+    verdicts = judge_features(statistics, pool_features(feature_maps))
+    if statistics.discriminant is None:
+        return verdicts
+    scores = statistics.discriminant.scores(summarise_maps(feature_maps))
+    return [
+        max(verdict, _refuse_picture(min(float(score), MAX_SCORE)), key=lambda candidate: candidate.score)
+        for verdict, score in zip(verdicts, scores, strict=True)
+    ]
+
+
+def _refuse_picture(score: float) -> Verdict:
+    reason = Reason(
+        code="not_a_radiograph",
+        sentence=f"To the network this looks more like a photograph or a drawing than a film ({score:.1f} times the "
+        "limit).",
+    )
+    return Verdict(score, (reason,) if score > 1.0 else ())
+
+
 def merge_verdicts(first: Verdict, second: Verdict) -> Verdict:
     """Join two verdicts: the larger score, all reasons."""
     return Verdict(max(first.score, second.score), (*first.reasons, *second.reasons))
@@ -167,6 +199,8 @@ def save_gate(statistics: FeatureStatistics, model_dir: Path) -> Path:
     from safetensors.numpy import save
 
     tensors = {name: np.atleast_1d(np.asarray(getattr(statistics, name), dtype=np.float32)) for name in _TENSORS}
+    if statistics.discriminant is not None:
+        tensors |= statistics.discriminant.to_tensors()
     path = model_dir / GATE_FILE
     partial = path.with_name(f".{GATE_FILE}.partial")
     partial.write_bytes(save(tensors))
@@ -194,6 +228,7 @@ def load_gate(model_dir: Path) -> FeatureStatistics | None:
             variances=tensors["variances"],
             residual_variance=float(tensors["residual_variance"][0]),
             limit=float(tensors["limit"][0]),
+            discriminant=Discriminant.from_tensors(tensors),
         )
         statistics.distances(statistics.mean[None])
     except (SafetensorError, KeyError, IndexError, ValueError) as error:

@@ -5,24 +5,27 @@ Writes `gate.safetensors` and `gate.json`. May depend on `classifier`, `gate` an
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from hf_fracture.data.radiographs import Radiograph
 from hf_fracture.errors import ModelFolderError
-from hf_fracture.evaluation.measured_model import hash_weights
 from hf_fracture.inference.classifier import FractureClassifier
+from hf_fracture.inference.discriminant import fit_discriminant
 from hf_fracture.inference.gate import MAX_REFUSED_FRACTION, TOLERANCE, fit_gate, save_gate
-from hf_fracture.models.checkpoint import read_json, write_json
+from hf_fracture.models.checkpoint import hash_weights, read_json, write_json
 
 GATE_REPORT_FILE: Final = "gate.json"
-MAX_TRAIN_FILMS: Final = 1500  # a mean and 64 directions need no more
+MAX_TRAIN_FILMS: Final = 1000  # a mean and 64 directions need no more
+MAX_ALTERED_FILMS: Final = 250
+SEED: Final = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,11 @@ class RefusalCounts:
 
 
 def fit_model_gate(
-    model_dir: Path, *, train_films: Iterable[Image.Image], validation_films: Iterable[Image.Image]
+    model_dir: Path,
+    *,
+    train_films: Iterable[Image.Image],
+    validation_films: Iterable[Image.Image],
+    pictures: Iterable[Image.Image] = (),
 ) -> Path:
     """Fit the gate of a model folder and write `gate.safetensors` and what validation says of it to `gate.json`.
 
@@ -49,6 +56,7 @@ def fit_model_gate(
         model_dir: A complete model folder; a previous gate in it is replaced.
         train_films: Grey training films, mode L; of more than `MAX_TRAIN_FILMS` the first are used, so shuffle them.
         validation_films: Grey validation films.
+        pictures: Grey pictures that are no films; with them the gate also gets a rule against such pictures.
 
     Returns:
         Path of `gate.safetensors`.
@@ -59,11 +67,29 @@ def fit_model_gate(
     """
     classifier = FractureClassifier(model_dir, model=model_dir.name)
     validation = list(validation_films)
-    train_features = _compute_features(classifier, islice(train_films, MAX_TRAIN_FILMS))
-    statistics = fit_gate(train_features, _compute_features(classifier, validation))
+    altered: list[Image.Image] = []
+    train = _summarise(classifier, _keep_some(islice(train_films, MAX_TRAIN_FILMS), altered))
+    validation_features = _summarise(classifier, validation)
+    num_channels = train.shape[1] // 2
+    statistics = fit_gate(train[:, :num_channels], validation_features[:, :num_channels])
+    other = _summarise(classifier, pictures)
+    if len(other):
+        rng = np.random.default_rng(SEED)
+        films = [train, _summarise(classifier, (alter_film(film, rng) for film in altered))]
+        discriminant = fit_discriminant(
+            np.concatenate(films),
+            other,
+            validation=validation_features,
+            altered_validation=_summarise(
+                classifier, (alter_film(film, rng) for film in validation[:MAX_ALTERED_FILMS])
+            ),
+        )
+        statistics = replace(statistics, discriminant=discriminant)
     path = save_gate(statistics, model_dir)
     fitted = {
-        "num_train_films": len(train_features),
+        "num_train_films": len(train),
+        "num_altered_films": len(altered) if len(other) else 0,
+        "num_pictures": len(other),
         "max_refused_fraction": MAX_REFUSED_FRACTION,
         "tolerance": TOLERANCE,
         "limit": statistics.limit,
@@ -73,6 +99,50 @@ def fit_model_gate(
     write_json(model_dir / GATE_REPORT_FILE, report)
     add_refusals(model_dir, "validation", validation)
     return path
+
+
+def alter_film(film: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Make a film look as if another device or clinic had sent it: cropped, reduced, lit otherwise, recompressed.
+
+    Args:
+        film: Mode L.
+        rng: Decides what is done.
+
+    Returns:
+        Mode L, at least 64 pixels a side where the film is.
+    """
+    if rng.random() < 0.6:
+        width, height = (max(1, int(side * rng.uniform(0.5, 0.95))) for side in film.size)
+        left, top = int(rng.integers(0, film.width - width + 1)), int(rng.integers(0, film.height - height + 1))
+        film = film.crop((left, top, left + width, top + height))
+    if rng.random() < 0.6:
+        scale = rng.uniform(0.25, 0.9)
+        smaller = (max(min(64, side), int(side * scale)) for side in film.size)
+        film = film.resize(tuple(smaller), Image.Resampling.BILINEAR)  # type: ignore[arg-type]
+    levels = (np.asarray(film, dtype=np.float64) / 255) ** np.exp(rng.uniform(-0.6, 0.6))
+    levels = 0.5 + (levels - 0.5) * rng.uniform(0.6, 1.3) + rng.uniform(-0.08, 0.08)
+    if rng.random() < 0.15:
+        levels = 1 - levels
+    if rng.random() < 0.3:
+        levels = levels + rng.normal(0, rng.uniform(0.005, 0.03), levels.shape)
+    film = Image.fromarray((levels.clip(0, 1) * 255).astype(np.uint8))
+    if rng.random() < 0.3:
+        film = film.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.5)))
+    if rng.random() < 0.4:
+        film = film.rotate(float(rng.choice([90, 180, 270, rng.uniform(-15, 15)])), expand=True)
+    if rng.random() < 0.4:
+        buffer = BytesIO()
+        film.save(buffer, "JPEG", quality=int(rng.integers(25, 80)))
+        film = Image.open(buffer).convert("L")
+    return film
+
+
+def _keep_some(films: Iterable[Image.Image], kept: list[Image.Image]) -> Iterator[Image.Image]:
+    """Pass films on, and put the first `MAX_ALTERED_FILMS` aside."""
+    for film in films:
+        if len(kept) < MAX_ALTERED_FILMS:
+            kept.append(film)
+        yield film
 
 
 def add_refusals(model_dir: Path, name: str, pictures: Iterable[Image.Image]) -> RefusalCounts:
@@ -105,19 +175,19 @@ def count_refusals(classifier: FractureClassifier, pictures: Iterable[Image.Imag
     return RefusalCounts(num_films=num_films, num_refused=num_refused, by_code=dict(sorted(by_code.items())))
 
 
-def _compute_features(classifier: FractureClassifier, films: Iterable[Image.Image]) -> NDArray[np.float32]:
-    """Return the pooled features of the films; (N, C)."""
-    rows = list(_iterate_features(classifier, films))
-    return np.stack(rows) if rows else np.zeros((0, 2), dtype=np.float32)
+def _summarise(classifier: FractureClassifier, films: Iterable[Image.Image]) -> NDArray[np.float32]:
+    """Return mean and largest values of each film's last feature map; (N, 2C)."""
+    rows = list(_iterate_summaries(classifier, films))
+    return np.stack(rows) if rows else np.zeros((0, 4), dtype=np.float32)
 
 
-def _iterate_features(classifier: FractureClassifier, films: Iterable[Image.Image]) -> Iterator[NDArray[np.float32]]:
+def _iterate_summaries(classifier: FractureClassifier, films: Iterable[Image.Image]) -> Iterator[NDArray[np.float32]]:
     for film in films:
         radiograph = Radiograph(image=film, original_size=film.size, original_mode=film.mode, has_colour=False)
-        features = classifier.compute_features(radiograph)
-        if features is None:
+        summary = classifier.compute_summary(radiograph)
+        if summary is None:
             raise ModelFolderError(
                 f"Expected a network with a last feature map, got '{classifier.model}' without one. Its gate can only "
                 "look at the appearance of films, which needs no fitting."
             )
-        yield features
+        yield summary

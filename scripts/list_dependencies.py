@@ -127,10 +127,10 @@ def read_licence(name: str) -> str | None:
     except metadata.PackageNotFoundError:
         return None
     classifiers = [line.rpartition(" :: ")[2] for line in data.get_all("Classifier") or [] if "License ::" in line]
-    stated = data.get("License-Expression") or data.get("License") or ""
+    stated = next((data[key] for key in ("License-Expression", "License") if key in data and data[key]), "")
     if stated and len(stated) <= MAX_LICENCE_LENGTH and "\n" not in stated:
-        return str(stated)
-    return ", ".join(classifiers) or (str(stated).strip().splitlines() or [None])[0]
+        return stated
+    return ", ".join(classifiers) or next(iter(stated.strip().splitlines()), None)
 
 
 def _canonical(name: str) -> str:

@@ -54,7 +54,7 @@ def shorten(sleep: Callable[[float], None]) -> Callable[[float], None]:
 
 
 if __name__ == "__main__":
-    time.sleep = shorten(time.sleep)
+    time.sleep = shorten(time.sleep)  # type: ignore[assignment]
     for line in sys.stdin:
         sys.__stdout__.write(json.dumps(answer(json.loads(line))) + "\n")  # type: ignore[union-attr]
         sys.__stdout__.flush()  # type: ignore[union-attr]

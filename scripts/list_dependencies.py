@@ -127,7 +127,7 @@ def read_licence(name: str) -> str | None:
     except metadata.PackageNotFoundError:
         return None
     classifiers = [line.rpartition(" :: ")[2] for line in data.get_all("Classifier") or [] if "License ::" in line]
-    stated = next((data[key] for key in ("License-Expression", "License") if key in data and data[key]), "")
+    stated = next((data[key] for key in ("License-Expression", "License") if key in data), "")
     if stated and len(stated) <= MAX_LICENCE_LENGTH and "\n" not in stated:
         return stated
     return ", ".join(classifiers) or next(iter(stated.strip().splitlines()), None)

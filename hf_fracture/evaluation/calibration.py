@@ -3,7 +3,6 @@
 May depend on `inputs`, `metrics` and `bootstrap`.
 """
 
-import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,8 +23,6 @@ from hf_fracture.evaluation.inputs import (
 
 NUM_BINS: Final = 15
 
-logger = logging.getLogger(__name__)
-
 
 def probability_of(logit_difference: ArrayLike, *, temperature: float = 1.0) -> Floats:
     """Return softmax's probability of fracture for two classes, (N,).
@@ -43,54 +40,10 @@ def probability_of(logit_difference: ArrayLike, *, temperature: float = 1.0) -> 
     from scipy.special import expit
 
     if not temperature > 0:
-        raise EvaluationError(f"temperature must be positive, got {temperature!r}. Fit it with fit_temperature.")
-    return np.asarray(expit(check_logit_differences(logit_difference) / temperature), dtype=np.float64)
-
-
-def fit_temperature(logit_difference: ArrayLike, y_true: ArrayLike) -> float:
-    """Find the temperature that minimises the log loss on validation films.
-
-    Dividing the logits by it leaves every ranking as it was. Where the sign of the difference is right for every film,
-    the loss falls for ever as the temperature goes to zero; then the labels are smoothed by one film of each class
-    (Platt's targets), which gives a finite answer that grows more certain with the number of films.
-
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017; targets: Platt 1999.
-
-    Args:
-        logit_difference: (N,) logit of fractured minus logit of not fractured, before any temperature.
-        y_true: (N,) of {0, 1}, both present.
-
-    Returns:
-        A positive temperature; above 1 where the network is overconfident.
-
-    Raises:
-        EvaluationError: If a value leaves its range or one class is missing.
-        NoTemperatureError: If no positive temperature beats answering one half for every film: the network ranks or
-            centres the films wrongly.
-
-    >>> round(fit_temperature([-2.0, 2.0, 2.0, 2.0, -2.0], [0, 1, 1, 0, 0]), 4)
-    1.4427
-    """
-    from scipy.optimize import brentq
-
-    difference, true = _check_pairs(logit_difference, y_true)
-    targets = true.astype(np.float64)
-    if np.all((2 * true - 1) * difference >= 0):
-        logger.info("The network separates the validation films; the temperature is fitted on smoothed labels.")
-        targets = _smooth_labels(true)
-
-    def slope(inverse_temperature: float) -> float:
-        return float(np.mean((probability_of(inverse_temperature * difference) - targets) * difference))
-
-    if slope(0.0) >= 0:
-        raise NoTemperatureError(
-            "No temperature calibrates these films: the log loss is lowest when every answer is one half, so the "
-            f"network ranks or centres the {len(true)} films wrongly. Train it longer, or balance its classes."
+        raise EvaluationError(
+            f"temperature must be positive, got {temperature!r}. Fit it with fit_temperature_and_shift."
         )
-    upper = 1.0 / float(np.abs(difference).mean())
-    while slope(upper) <= 0:
-        upper *= 2
-    return 1.0 / float(brentq(slope, 0.0, upper, xtol=1e-12, rtol=1e-12))
+    return np.asarray(expit(check_logit_differences(logit_difference) / temperature), dtype=np.float64)
 
 
 def fit_temperature_and_shift(y_true: ArrayLike, logit_difference: ArrayLike) -> tuple[float, float]:
@@ -100,7 +53,8 @@ def fit_temperature_and_shift(y_true: ArrayLike, logit_difference: ArrayLike) ->
     needs the shift. Labels are smoothed by one film of each class, so that few films, or films that the network
     separates, give finite and modest answers; with many films the smoothing vanishes. Rankings stay as they are.
 
-    Source: Platt, Probabilistic Outputs for Support Vector Machines, 1999; the numbers of scikit-learn's
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, for the temperature; Platt, Probabilistic
+    Outputs for Support Vector Machines, 1999, for the shift and the labels. The numbers are those of scikit-learn's
     `CalibratedClassifierCV(method="sigmoid")`.
 
     Args:

@@ -13,17 +13,17 @@ Schema of `cross_dataset.json` (version 1). E is a figure with its interval, as 
 May depend on `bootstrap`, `curves`, `figures`, `films`, `predictions` and `data`.
 """
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from tqdm import tqdm
 
-from hf_fracture.data.duplicates import find_duplicate_pairs
-from hf_fracture.data.fingerprints import fingerprint_image
-from hf_fracture.data.splits import group_images
+from hf_fracture.data.films import Film
+from hf_fracture.data.fingerprints import fingerprint_image, hash_orientations
+from hf_fracture.data.ledger import LedgerEntry
+from hf_fracture.data.ledger_entries import render_detail_hash
+from hf_fracture.data.sharing import find_in_ledger
 from hf_fracture.errors import EvaluationError
 from hf_fracture.evaluation.bootstrap import bootstrap, estimate
 from hf_fracture.evaluation.curves import RankedFilms
@@ -55,9 +55,10 @@ def choose_stand_ins(films: "Dataset") -> list[int]:
 
 
 def find_shared_groups(first: "Dataset", second: "Dataset") -> tuple[set[str], set[str]]:
-    """Return the groups of which the other dataset holds a film too: byte for byte, or by its looks at any angle.
+    """Return the groups of which the other dataset holds a film too: byte for byte, or by its looks.
 
-    Looks are compared between one film of each group, because the films of a group are copies of one another.
+    Looks are compared by two hashes in eight orientations between one film of each group, because the films of a group
+    are copies of one another.
 
     Args:
         first: Rows of a prepared dataset.
@@ -71,21 +72,35 @@ def find_shared_groups(first: "Dataset", second: "Dataset") -> tuple[set[str], s
         {group for group, sha256 in zip(films["group_id"], films["sha256"], strict=True) if sha256 in there}
         for films, there in ((first, contents[1]), (second, contents[0]))
     ]
-    stand_ins = [films.select(choose_stand_ins(films)) for films in (first, second)]
-    prints = [fingerprint_image(row["image"]) for films in stand_ins for row in films.select_columns(["image"])]
-    with tqdm(unit="pair", desc="compare films", file=sys.stderr) as progress:
-
-        def report(done: int, total: int) -> None:
-            progress.total = total
-            progress.update(done - progress.n)
-
-        pairs = find_duplicate_pairs(prints, report_progress=report)
-    look_of = group_images(len(prints), [(pair.first, pair.second) for pair in pairs])
-    num_first = len(stand_ins[0])
-    common = set(look_of[:num_first]) & set(look_of[num_first:])
-    for side, films, looks in zip(shared, stand_ins, (look_of[:num_first], look_of[num_first:]), strict=True):
-        side.update(group for group, look in zip(films["group_id"], looks, strict=True) if look in common)
+    looks = [_read_looks(films.select(choose_stand_ins(films))) for films in (first, second)]
+    group_of = [{entry.source_path: entry.group_id for entry in entries} for _, entries in looks]
+    for here, there in ((0, 1), (1, 0)):
+        for match in find_in_ledger(looks[here][0], looks[there][1]):
+            shared[here].add(group_of[here][match.source_path])
+            shared[there].add(group_of[there][match.other_path])
     return shared[0], shared[1]
+
+
+def _read_looks(films: "Dataset") -> tuple[list[Film], list[LedgerEntry]]:
+    """Return what `find_in_ledger` compares: each film with its thumbnail, and its entry with the hashes."""
+    prints, entries = [], []
+    for row in films.select_columns(["image", "source_path", "sha256", "group_id"]):
+        thumbnail = fingerprint_image(row["image"]).thumbnail
+        film = Film(source_path=row["source_path"], sha256=row["sha256"], thumbnail=thumbnail.tobytes())
+        prints.append(film)
+        entries.append(
+            LedgerEntry(
+                source_path=row["source_path"],
+                sha256=row["sha256"],
+                perceptual_hash=f"{int(hash_orientations(thumbnail[None])[0, 0]):016x}",
+                detail_hash=render_detail_hash(film),
+                group_id=row["group_id"],
+                split="",
+                relation="",
+                reason="",
+            )
+        )
+    return prints, entries
 
 
 def leave_out(predictions: Predictions, groups: Collection[str]) -> Predictions:

@@ -51,6 +51,11 @@ def load_splits(dataset: str | Path, *, revision: str | None = None) -> "Dataset
     try:
         splits = load_dataset(str(dataset), revision=None if Path(dataset).is_dir() else revision)
     except (DatasetsError, FileNotFoundError, ConnectionError, ValueError) as error:
+        if "corresponds to no data" in str(error):
+            raise DatasetError(
+                f"A split of '{dataset}' holds no film ({str(error).strip()}). Prepare the dataset again, or remove "
+                "the empty file."
+            ) from error
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise MissingInputError(
             f"Expected a prepared dataset folder or a Hub dataset id, could not load '{dataset}': {first_line} Prepare "

@@ -4,6 +4,7 @@ May depend on `report` and `plots`.
 """
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +42,8 @@ CAPTIONS: Final[dict[str, str]] = {
     "risk_coverage": "The error that remains when only the surest films are decided.",
 }
 
+_INTERVAL: Final = re.compile(r"\(-?[\d.]+ to -?[\d.]+\)")
+
 _STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;color:#111;background:#fff;margin:2rem auto;max-width:62rem;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.2rem}
@@ -49,7 +52,9 @@ caption{text-align:left;color:#444;padding:.3rem 0}.scroll{overflow-x:auto}
 th,td{border-bottom:1px solid #ccc;padding:.3rem .5rem;text-align:left;vertical-align:top}
 thead th{border-bottom:2px solid #111}figure{margin:0}figcaption{font-size:.88rem;color:#444}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1.2rem}.wide{grid-column:1/-1}
-.plots img{width:100%;height:auto}code{overflow-wrap:anywhere;font-size:.85em}
+.plots img{width:100%;height:auto}td span{white-space:nowrap}
+.short{border-left:4px solid #111;padding:.2rem 0 .2rem 1rem}.wide{overflow-x:auto}.wide img{min-width:34rem}
+code{overflow-wrap:anywhere;font-size:.85em}
 @media print{body{margin:0;max-width:none}h2{break-after:avoid}figure,tr{break-inside:avoid}}
 """
 
@@ -67,6 +72,7 @@ def render_page(report: EvaluationReport) -> str:
     title = f"{model.get('name')} on {dataset.get('name')}, split {dataset.get('split')}"
     body = [
         f"<h1>{escape(title)}</h1>",
+        f'<p class="short">{escape(_say_in_short(report))}</p>',
         *(f"<p>{escape(sentence)}</p>" for sentence in _summarise(report)),
         "<h2>Pictures</h2>",
         f'<div class="plots">{"".join(_render_plots(report))}</div>',
@@ -100,6 +106,26 @@ def render_document(title: str, body: Sequence[str], content: Mapping[str, Any])
         + "\n".join(sections)
         + "\n</body></html>\n"
     )
+
+
+def _say_in_short(report: EvaluationReport) -> str:
+    """Say what a reader without statistics wants to know: found, called in vain, decided."""
+    figures = report.figures
+    found, spared = figures[f"{SUBGROUP_POINT}/sensitivity"], figures[f"{SUBGROUP_POINT}/specificity"]
+    decided, missed = figures["selective/coverage"], figures["selective/missed_among_cleared"]
+    return (
+        f"In short: at the {SUBGROUP_POINT} threshold it finds {_in_percent(found)} of the fractures and leaves "
+        f"{_in_percent(spared)} of the films without one alone. Allowed to say uncertain, it decides "
+        f"{_in_percent(decided)} of the films; of those that it then calls no fracture, {_in_percent(missed)} are "
+        "fractured after all."
+    )
+
+
+def _in_percent(figure: Estimate) -> str:
+    if figure.value is None:
+        return "an unknown share"
+    interval = "" if figure.lower is None or figure.upper is None else f" ({figure.lower:.0%} to {figure.upper:.0%})"
+    return f"{figure.value:.0%}{interval}"
 
 
 def _summarise(report: EvaluationReport) -> list[str]:
@@ -148,16 +174,17 @@ def _render_points(report: EvaluationReport) -> str:
 
 
 def _render_predictive_values(report: EvaluationReport) -> str:
-    def describe_pair(name: str, prevalence: float) -> str:
-        keys = (f"{name}/{prevalence_key(figure, prevalence)}" for figure in ("ppv", "npv"))
-        return "; ".join(describe(report.figures[key]) for key in keys)
-
+    points = report.decisions.points
     rows = [
-        (f"{prevalence:.0%}", *(describe_pair(name, prevalence) for name in report.decisions.points))
+        (
+            f"{prevalence:.0%}: {title}",
+            *(describe(report.figures[f"{name}/{prevalence_key(figure, prevalence)}"]) for name in points),
+        )
         for prevalence in PREVALENCES
+        for figure, title in (("ppv", "positive"), ("npv", "negative"))
     ]
-    caption = "Positive; negative predictive value where the share of fractured films is another."
-    return render_table(("Prevalence", *map(_in_words, report.decisions.points)), rows, caption)
+    caption = "Positive and negative predictive value where the share of fractured films is another."
+    return render_table(("Prevalence", *map(_in_words, points)), rows, caption)
 
 
 def _render_calibration(report: EvaluationReport) -> str:
@@ -264,13 +291,19 @@ def render_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: 
     """Render a table of plain text; the first cell of each row is its header."""
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        f"{''.join(f'<td>{_keep_together(cell)}</td>' for cell in row[1:])}</tr>"
         for row in rows
     )
     return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _keep_together(cell: str) -> str:
+    """Escape a cell, and let no line break fall inside an interval."""
+    return _INTERVAL.sub(r"<span>\g<0></span>", escape(cell))
 
 
 def _in_one_line(value: Any) -> str:

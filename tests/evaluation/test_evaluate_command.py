@@ -185,3 +185,69 @@ def test_a_split_that_leaks_says_so(
     assert main(command) == 0
     assert "Warning: 4 of these films have a relative" in capsys.readouterr().err  # both films of two groups
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["dataset"]["num_leaked_films"] == 4
+
+
+def spoil_dataset(dataset_dir: Path, out_dir: Path, fault: str) -> Path:
+    """Copy a prepared dataset with one fault in its test split."""
+    from datasets import ClassLabel
+
+    films = load_splits(dataset_dir)["test"]
+    if fault == "one class":
+        films = films.filter(lambda row: row["label"] == 0)
+    elif fault == "empty":
+        films = films.select([])
+    elif fault == "labels the other way round":
+        films = films.cast_column("label", ClassLabel(names=["fractured", "not fractured"]))
+    elif fault == "no group":
+        films = films.map(lambda _: {"group_id": None}, features=films.features)
+    path = out_dir / "spoiled" / "data" / "test-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True)
+    films.to_parquet(path)
+    return path.parent.parent
+
+
+def spoil_model(model_dir: Path, out_dir: Path, fault: str) -> Path:
+    """Copy a model folder with one fault."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = Path(shutil.copytree(model_dir, out_dir / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    if fault == "not a number":
+        weights = load_file(folder / "model.safetensors")
+        weights = {name: np.full_like(part, np.nan) if "classifier" in name else part for name, part in weights.items()}
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    elif fault == "several answers at once":
+        (folder / "config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
+    elif fault == "other classes":
+        names = {"id2label": {"0": "cat", "1": "dog"}, "label2id": {"cat": 0, "dog": 1}}
+        (folder / "config.json").write_text(json.dumps({**config, **names}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("one class", "y_true must hold both classes, got 0 fractured film(s) among 20"),
+        ("empty", "spoiled' holds no film"),
+        ("labels the other way round", "found 'fractured', 'not fractured'"),
+        ("no group", "Every film needs a group id"),
+        ("not a number", "logit_difference must be finite"),
+        ("several answers at once", "whose classes exclude one another"),
+        ("other classes", "without a meaning: 'cat', 'dog'"),
+    ],
+)
+def test_what_cannot_be_measured_ends_with_the_sentence_that_helps(
+    model_dir: Path,
+    dataset_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    fault: str,
+    sentence: str,
+) -> None:
+    dataset = spoil_dataset(dataset_dir, tmp_path, fault)
+    model = spoil_model(model_dir, tmp_path, fault)
+    assert main(["evaluate", str(model), str(dataset), "--out", str(tmp_path / "out"), *FEW]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("hf-fracture: error: ")
+    assert sentence in line
+    assert not (tmp_path / "out").exists()

@@ -133,7 +133,7 @@ def test_a_perfect_model_can_be_drawn() -> None:
         y_true=[0] * 20 + [1] * 20,
         logit_difference=np.concatenate([np.linspace(-6, -4, 20), np.linspace(4, 6, 20)]),
     )
-    text = " ".join(read_page(render_page(evaluate_study(perfect))).text)
+    text = "".join(read_page(render_page(evaluate_study(perfect))).text)
     assert "not defined" in text  # the calibration slope of separated films
     assert "1.000 (0.832 to 1.000)" in text  # Clopper and Pearson for 20 of 20
 
@@ -169,7 +169,7 @@ def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
 
 
 def test_the_page_states_the_figures_of_the_file(report: EvaluationReport, page: str) -> None:
-    text = " ".join(read_page(page).text)
+    text = "".join(read_page(page).text)
     content = report.to_dict()
     estimates = [content["metrics"]["auroc"], content["operating_points"]["points"]["rule_in"]["metrics"]["npv"]]
     for figure in estimates:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hf_fracture.data.transforms import Letterbox, Preprocessing
     from hf_fracture.explain.methods import Method
     from hf_fracture.explain.sanity import Explainer
+
+NUM_RANDOMISATIONS: Final = 3  # a shuffled head can, by chance, weigh the same channels again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,19 +93,24 @@ def _explain(explainer: "Explainer", preprocessing: "Preprocessing", row: Film) 
 
 
 def _measure_randomisation(explainer: "Explainer", checked: Sequence[CheckedFilm]) -> list[dict[str, Any]]:
-    """Compare the maps of the network with those of one that forgot more and more."""
+    """Compare the maps of the network with those of one that forgot more and more, in several ways."""
     from hf_fracture.explain.sanity import Explainer, compare_maps, randomise_cascading, shrink_map
 
     trained = [shrink_map(film.input_map, film.letterbox) for film in checked]
-    steps = []
-    for name, randomised in randomise_cascading(explainer.model, checked[0].pixel_values):
-        other = Explainer(model=randomised, method=explainer.method, target=explainer.target)
-        similarities = [
-            compare_maps(before, shrink_map(other(film.pixel_values), film.letterbox))
-            for before, film in zip(trained, _progress(checked, f"randomised {name}"), strict=True)
-        ]
-        steps.append({"layers": name, "similarity": estimate_mean(similarities, [film.group_id for film in checked])})
-    return steps
+    found: dict[str, list[list[float]]] = {}
+    for seed in range(NUM_RANDOMISATIONS):
+        for name, randomised in randomise_cascading(explainer.model, checked[0].pixel_values, seed=seed):
+            other = Explainer(model=randomised, method=explainer.method, target=explainer.target)
+            similarities = [
+                compare_maps(before, shrink_map(other(film.pixel_values), film.letterbox))
+                for before, film in zip(trained, _progress(checked, f"randomised {name}"), strict=True)
+            ]
+            found.setdefault(name, []).append(similarities)
+    groups = [film.group_id for film in checked]
+    return [
+        {"layers": name, "similarity": estimate_mean(np.mean(rows, axis=0).tolist(), groups)}
+        for name, rows in found.items()
+    ]
 
 
 def _measure_curves(explainer: "Explainer", checked: Sequence[CheckedFilm]) -> dict[str, Any]:

@@ -15,11 +15,12 @@ What it writes, `attribution.json` (an *estimate* is `{"value", "lower", "upper"
 * `groups`: list of {`column` (`body_part`, `box_size`), `value`, `num_films`, `num_detected`, `methods` {name:
   estimates as above on all films} or null where there are fewer than 10 films}.
 * `checks` {method: row}, on `num_films` of the detected films: `randomisation`, a list of {`layers`, `similarity`
-  (estimate of |Spearman| with the trained network's map; it has to fall)}; `repeatability` {`similarity_over_seeds`,
-  `similarity_over_shifts`, `peak_moved_fraction` of the film's long side}; `deletion` and `insertion`, each {`area`
-  (under the probability while tiles are blurred, or shown again, strongest first), `area_random`, `difference`:
-  estimates; `curve`, `curve_random`: means at equal steps}; `infidelity` {`value`, `of_no_map`: estimates in squared
-  logits}; `max_sensitivity` (estimate); `completeness_gap_logits` (estimate or null); `seconds_per_map`.
+  (estimate of |Spearman| with the trained network's map, mean of three shuffles; it has to fall)}; `repeatability`
+  {`similarity_over_seeds`, `similarity_over_shifts`, `peak_moved_fraction` of the film's long side}; `deletion` and
+  `insertion`, each {`area` (under the probability while tiles are blurred, or shown again, strongest first),
+  `area_random`, `difference`: estimates; `curve`, `curve_random`: means at equal steps}; `infidelity` {`value`,
+  `of_no_map`: estimates in squared logits}; `max_sensitivity` (estimate); `completeness_gap_logits` (estimate or
+  null); `seconds_per_map`.
 """
 
 import argparse

@@ -201,8 +201,11 @@ def detect_source(folder: Path) -> str:
 def _read_columns(path: Path) -> set[str]:
     if not path.is_file():
         return set()
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        return {name.strip() for name in next(csv.reader(stream), [])}
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            return {name.strip() for name in next(csv.reader(stream), [])}
+    except csv.Error:
+        return set()
 
 
 def check_against(against: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ Imported only when a file is DICOM, because pydicom takes a moment. May depend o
 and `errors`.
 """
 
+import re
 import struct
 import threading
 import zlib
@@ -20,7 +21,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 
 from hf_fracture.data.grayscale import convert_to_grey
 from hf_fracture.data.identity import hash_identity
-from hf_fracture.data.radiographs import MAX_FILE_BYTES, MAX_PIXELS, Radiograph
+from hf_fracture.data.radiographs import MAX_PIXELS, Radiograph
 from hf_fracture.errors import UnreadableRadiograph
 
 BONE_WINDOW: Final = (400.0, 1800.0)  # centre and width in Hounsfield units
@@ -38,6 +39,9 @@ _FACTS: Final = (
 )
 _PYDICOM_SETTINGS: Final = threading.Lock()
 _MAX_UID_LENGTH: Final = 64
+MAX_INFLATED_BYTES: Final = 256 << 20
+_INFLATED_BLOCK: Final = 8 << 20
+_CODE: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
 _DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 _META_LENGTH_OFFSET: Final = 140  # preamble 128, mark 4, tag 4, kind 2, length 2
 _ERRORS: Final = (
@@ -94,15 +98,15 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
         image=grey,
         read_note=note,
         modality=modality,
-        body_part=_read_text(header, "BodyPartExamined").lower().replace("_", " ") or None,
-        view=_VIEW_OF.get(_read_text(header, "ViewPosition").upper()),
+        body_part=_read_code(header, "BodyPartExamined").lower().replace("_", " ") or None,
+        view=_VIEW_OF.get(_read_code(header, "ViewPosition")),
         laterality=_read_laterality(header),
         patient_id=hash_identity(_read_text(header, "PatientID"), _read_text(header, "IssuerOfPatientID")),
         study_id=hash_identity(_read_text(header, "StudyInstanceUID")),
         age_years=_read_age(header),
         sex=sex if (sex := _read_text(header, "PatientSex").upper()) in ("F", "M") else None,
         original_size=(int(header.Columns), int(header.Rows)),
-        original_mode=_read_text(header, "PhotometricInterpretation"),
+        original_mode=_read_code(header, "PhotometricInterpretation"),
         has_colour=has_colour,
     )
 
@@ -139,22 +143,25 @@ def _check_inflated_size(data: bytes, name: str) -> None:
     if _DEFLATED not in data[:2048]:
         return
     (length,) = struct.unpack_from("<I", data, _META_LENGTH_OFFSET)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflater, packed, num_bytes = zlib.decompressobj(-zlib.MAX_WBITS), data[_META_LENGTH_OFFSET + 4 + length :], 0
     try:
-        inflater.decompress(data[_META_LENGTH_OFFSET + 4 + length :], MAX_FILE_BYTES)
+        while packed and not inflater.eof:
+            num_bytes += len(inflater.decompress(packed, _INFLATED_BLOCK))
+            packed = inflater.unconsumed_tail
+            if num_bytes > MAX_INFLATED_BYTES:
+                raise UnreadableRadiograph(
+                    f"{name}: expected a file that unpacks to at most {MAX_INFLATED_BYTES >> 20} MiB, got more. Reduce "
+                    "the image.",
+                    code="too_large",
+                )
     except zlib.error:
         return  # reading it will say that it is damaged
-    if inflater.unconsumed_tail:
-        raise UnreadableRadiograph(
-            f"{name}: expected a file that unpacks to at most {MAX_FILE_BYTES >> 20} MiB, got more. Reduce the image.",
-            code="too_large",
-        )
 
 
 def _check_header(header: FileDataset, name: str) -> None:
     """Refuse what holds no image, several, or too large a one, before its pixels are decoded."""
     if not any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        what = _read_text(header, "Modality") or "no stated modality"
+        what = _read_code(header, "Modality") or "no stated modality"
         raise UnreadableRadiograph(
             f"{name}: expected a DICOM image, got a DICOM file without pixels ({what}). Export the image itself.",
             code="no_pixels",
@@ -183,7 +190,7 @@ def _find_modality(header: FileDataset, name: str) -> str | None:
     Raises:
         UnreadableRadiograph: For ultrasound, nuclear medicine and whatever else shows no bone as these do.
     """
-    stated = _read_text(header, "Modality").upper()
+    stated = _read_code(header, "Modality")
     if stated not in _MODALITY_OF and stated not in _UNSTATED:
         raise UnreadableRadiograph(
             f"{name}: expected a radiograph, CT or MR slice, got modality {stated}. Choose another series.",
@@ -194,7 +201,7 @@ def _find_modality(header: FileDataset, name: str) -> str | None:
 
 def _render(header: FileDataset, modality: str | None) -> tuple[Image.Image, bool, str | None]:
     """Return mode L, whether it is coloured, and a note."""
-    photometric = _read_text(header, "PhotometricInterpretation").upper()
+    photometric = _read_code(header, "PhotometricInterpretation")
     pixels = header.pixel_array
     if photometric == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, header)
@@ -271,6 +278,16 @@ def _read_first(header: FileDataset, keyword: str) -> float | None:
 def _read_text(header: FileDataset, keyword: str) -> str:
     value = header.get(keyword)
     return "" if value is None else str(value).strip()
+
+
+def _read_code(header: FileDataset, keyword: str) -> str:
+    """Return a code string (DICOM PS3.5, CS) in capitals; blank if it is none.
+
+    In a damaged file a text can run on into the elements behind it, the patient's among them; those must get neither
+    into a message nor into a dataset.
+    """
+    text = _read_text(header, keyword).upper()
+    return text if _CODE.fullmatch(text) else ""
 
 
 def _read_laterality(header: FileDataset) -> str | None:

@@ -36,6 +36,8 @@ def read_class_name(name: str) -> int | None:
     >>> read_class_name("Non-Fractured"), read_class_name("fractured"), read_class_name("elbow")
     (0, 1, None)
     """
+    if name.strip().startswith(("-", "+", ".")):
+        return None  # -1 says something, and certainly not 1
     return _CLASSES.get(_letters(name))
 
 

@@ -21,10 +21,14 @@ from hf_fracture.data.orientation import read_orientation, turn_size
 from hf_fracture.data.schema import RawRow
 from hf_fracture.data.sources.info import Download, SourceInfo
 from hf_fracture.data.sources.listing import (
+    check_box,
+    check_file_name,
     check_folder,
+    check_polygon,
     find_table_folder,
     index_by_name,
     list_images,
+    quote,
     read_flag,
     read_table,
 )
@@ -81,6 +85,7 @@ def read_rows(data_dir: Path) -> Iterator[RawRow]:
     files = index_by_name(list_images(images_dir), root=data_dir)
     for record in table:
         name = record["image_id"]
+        check_file_name(name, where="dataset.csv")
         path = files.pop(name, None)
         if path is None:
             label = FRACTURED if record["fractured"] == "1" else NOT_FRACTURED
@@ -150,12 +155,15 @@ def _read_marks(path: Path) -> dict[str, _Marks]:
         marks = {image["file_name"]: _Marks((int(image["width"]), int(image["height"]))) for image in images.values()}
         for annotation in coco["annotations"]:
             found = marks[images[annotation["image_id"]]["file_name"]]
-            found.boxes.append([float(value) for value in annotation["bbox"]])
-            found.polygons.extend([float(value) for value in polygon] for polygon in annotation["segmentation"])
-    except (ValueError, KeyError, TypeError) as error:
+            found.boxes.append(check_box([float(value) for value in annotation["bbox"]], where=path.name))
+            polygons = ([float(value) for value in polygon] for polygon in annotation["segmentation"])
+            found.polygons.extend(check_polygon(polygon, where=path.name) for polygon in polygons)
+    except DatasetError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DatasetError(
             f"{path.name} must be a COCO file with images, annotations, bbox and segmentation; reading it failed at "
-            f"{error!r}. Download it again."
+            f"{quote(repr(error))}. Download it again."
         ) from error
     return marks
 
@@ -169,8 +177,8 @@ def _scale_marks(marks: _Marks, path: Path) -> _Marks:
         return marks  # preparing names the unreadable film
     if marks.size in (stored_size, turn_size(stored_size, orientation)):
         return marks
-    scale = stored_size[0] / marks.size[0]
-    if abs(marks.size[1] * scale - stored_size[1]) > 1 + scale:
+    scale = stored_size[0] / max(marks.size[0], 1)
+    if min(marks.size) < 1 or abs(marks.size[1] * scale - stored_size[1]) > 1 + scale:
         raise DatasetError(
             f"Expected marks drawn on the {stored_size[0]} x {stored_size[1]} px of {path.name}, got marks for "
             f"{marks.size[0]} x {marks.size[1]} px. Unpack the images and annotations of one release."

@@ -17,7 +17,18 @@ from PIL import Image
 
 from hf_fracture.data.schema import RawRow
 from hf_fracture.data.sources.info import Download, SourceInfo
-from hf_fracture.data.sources.listing import check_folder, find_table_folder, list_files, read_flag, read_table
+from hf_fracture.data.sources.listing import (
+    MAX_AGE_YEARS,
+    check_box,
+    check_file_name,
+    check_folder,
+    find_table_folder,
+    list_files,
+    quote,
+    read_flag,
+    read_number,
+    read_table,
+)
 from hf_fracture.errors import DatasetError
 from hf_fracture.labels import FRACTURED, NOT_FRACTURED
 
@@ -45,6 +56,7 @@ _COLUMNS: Final = (
     *("filestem", "patient_id", "study_number", "gender", "age", "laterality", "projection", "ao_classification"),
     *("cast", "diagnosis_uncertain", "fracture_visible", "metal"),
 )
+_ROUNDING: Final = 0.01  # shares are written with few digits
 _VIEWS: Final = {"1": "frontal", "2": "lateral", "3": "oblique"}
 
 
@@ -63,6 +75,7 @@ def read_rows(data_dir: Path) -> Iterator[RawRow]:
     yolo, voc = _index_by_stem(data_dir, files, ".txt"), _index_by_stem(data_dir, files, ".xml")
     for record in table:
         stem = record["filestem"]
+        check_file_name(stem, where="dataset.csv")
         path = images.pop(stem, data_dir / "images" / f"{stem}.png")
         boxes = _read_boxes(path, yolo.get(stem), voc.get(stem))
         yield _build_row(data_dir, path, record, boxes)
@@ -108,17 +121,10 @@ def _build_row(data_dir: Path, path: Path, record: Mapping[str, str], boxes: lis
         boxes=boxes or [],
         hardware=flags["metal"],
         cast=flags["cast"],
-        age_years=_read_age(record["age"], stem),
+        age_years=read_number(record["age"], where=f"age of {stem}", low=0, high=MAX_AGE_YEARS),
         sex=record["gender"] if record["gender"] in ("F", "M") else None,
         label_doubt=_find_doubt(flags, record["ao_classification"], boxes),
     )
-
-
-def _read_age(text: str, stem: str) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError as error:
-        raise DatasetError(f"age of {stem} must be a number of years, got '{text}'. Correct the table.") from error
 
 
 def _find_doubt(flags: Mapping[str, bool], ao_code: str, boxes: list[list[float]] | None) -> str | None:
@@ -147,10 +153,12 @@ def _read_yolo(yolo_path: Path, image_path: Path) -> list[list[float]]:
         shares = [[float(value) for value in line[1:5]] for line in lines if int(line[0]) == _FRACTURE_CLASS]
         if any(len(box) != 4 for box in shares):
             raise ValueError("a line of fewer than five numbers")
+        if not all(-_ROUNDING <= share <= 1 + _ROUNDING for box in shares for share in box):
+            raise ValueError("a share outside 0 to 1")
     except (ValueError, IndexError) as error:
         raise DatasetError(
-            f"{yolo_path.name} must hold lines of class, centre x, centre y, width and height, got {error}. Unpack the "
-            "labels again."
+            f"{yolo_path.name} must hold lines of class, centre x, centre y, width and height, got {quote(error)}. "
+            "Unpack the labels again."
         ) from error
     if not shares or not image_path.is_file():
         return shares  # without the film there are no pixels to count in; preparing will not get as far
@@ -159,7 +167,8 @@ def _read_yolo(yolo_path: Path, image_path: Path) -> list[list[float]]:
             width, height = image.size
     except OSError:
         return shares  # preparing names the unreadable film
-    return [[(x - w / 2) * width, (y - h / 2) * height, w * width, h * height] for x, y, w, h in shares]
+    boxes = ([(x - w / 2) * width, (y - h / 2) * height, w * width, h * height] for x, y, w, h in shares)
+    return [check_box(box, where=yolo_path.name) for box in boxes]
 
 
 def _read_voc(voc_path: Path) -> list[list[float]]:
@@ -171,8 +180,9 @@ def _read_voc(voc_path: Path) -> list[list[float]]:
             for item in root.iter("object")
             if (item.findtext("name") or "").strip() == "fracture"
         ]
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DatasetError(
-            f"{voc_path.name} must be a Pascal VOC file, got {error}. Unpack the annotations again."
+            f"{voc_path.name} must be a Pascal VOC file, got {quote(error)}. Unpack the annotations again."
         ) from error
-    return [[left, top, right - left, bottom - top] for left, top, right, bottom in corners]
+    boxes = ([left, top, right - left, bottom - top] for left, top, right, bottom in corners)
+    return [check_box(box, where=voc_path.name) for box in boxes]

@@ -17,10 +17,16 @@ from hf_fracture.data.sources.class_folders import read_class_folders, read_clas
 from hf_fracture.data.sources.info import Download, SourceInfo
 from hf_fracture.data.sources.listing import (
     DICOM_SUFFIXES,
+    MAX_AGE_YEARS,
+    check_box,
+    check_file_name,
     check_folder,
+    check_polygon,
     list_files,
     list_subfolders,
+    quote,
     read_flag,
+    read_number,
     read_table,
 )
 from hf_fracture.errors import DatasetError
@@ -101,19 +107,21 @@ def _read_table_rows(data_dir: Path, table_path: Path, split: str | None) -> Ite
     for record in read_table(table_path, columns=("file_name", "label")):
         name = record["file_name"]
         if name in seen:
-            raise DatasetError(f"{table_path.name} must name each film once, got {name} twice. Remove one row.")
+            raise DatasetError(f"{table_path.name} must name each film once, got {quote(name)} twice. Remove one row.")
         seen.add(name)
         yield _build_row(data_dir, table_path.parent / name, record, split)
 
 
 def _build_row(data_dir: Path, path: Path, record: Mapping[str, str], split: str | None) -> RawRow:
     name = record["file_name"]
+    check_file_name(name, where=TABLE_NAME, folders_allowed=True)
     if not path.resolve().is_relative_to(data_dir.resolve()):
         raise DatasetError(f"{TABLE_NAME} must name films inside its folder, got {name}. Move the film there.")
     label = read_class_name(record["label"])
     if label is None:
         raise DatasetError(
-            f"label of {name} must be 0, 1, 'not fractured' or 'fractured', got '{record['label']}'. Correct the table."
+            f"label of {quote(name)} must be 0, 1, 'not fractured' or 'fractured', got '{quote(record['label'])}'. "
+            "Correct the table."
         )
     values: dict[str, Any] = {column: record.get(column) or None for column in _TEXT_COLUMNS}
     values |= {column: read_flag(record.get(column, ""), where=f"{column} of {name}") for column in _FLAG_COLUMNS}
@@ -122,26 +130,28 @@ def _build_row(data_dir: Path, path: Path, record: Mapping[str, str], split: str
         path=path,
         source_path=path.relative_to(data_dir).as_posix(),
         label=label,
-        age_years=_read_number(record.get("age_years", ""), f"age_years of {name}"),
-        source_split=split or read_split_name(record.get("split", "")),
+        age_years=read_number(record.get("age_years", ""), where=f"age_years of {name}", low=0, high=MAX_AGE_YEARS),
+        source_split=split or _read_split(record.get("split", ""), name),
         **values,
     )
 
 
-def _read_number(text: str, where: str) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError as error:
-        raise DatasetError(f"{where} must be a number, got '{text}'. Correct the table.") from error
+def _read_split(text: str, name: str) -> str | None:
+    split = read_split_name(text)
+    if text and split is None:
+        raise DatasetError(
+            f"split of {name} must be train, validation or test, got '{quote(text)}'. Correct the table."
+        )
+    return split
 
 
 def _read_marks(text: str, column: str, name: str) -> list[list[float]]:
     """Read a JSON list of boxes of four numbers, or of polygons of at least three points."""
     try:
         marks = [[float(value) for value in mark] for mark in json.loads(text or "[]")]
-    except (ValueError, TypeError) as error:
-        raise DatasetError(f"{column} of {name} must be a JSON list of lists of numbers, got '{text}'.") from error
-    if not all(len(mark) == 4 if column == "boxes" else len(mark) >= 6 and len(mark) % 2 == 0 for mark in marks):
-        shape = "[x, y, width, height]" if column == "boxes" else "[x0, y0, x1, y1, x2, y2, …]"
-        raise DatasetError(f"each of the {column} of {name} must be {shape}, got '{text}'. Correct the table.")
-    return marks
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DatasetError(
+            f"{column} of {name} must be a JSON list of lists of numbers, got '{quote(text)}'. Correct the table."
+        ) from error
+    check = check_box if column == "boxes" else check_polygon
+    return [check(mark, where=f"{column} of {name}") for mark in marks]

@@ -96,7 +96,7 @@ def test_age_that_is_no_number_is_named(write_layout: WriteLayout) -> None:
     root = write_layout("grazpedwri_dx")
     table = root / "dataset.csv"
     table.write_text(table.read_text(encoding="utf-8").replace(",9.5,", ",old,", 1), encoding="utf-8")
-    with pytest.raises(DatasetError, match="must be a number of years, got 'old'"):
+    with pytest.raises(DatasetError, match="must be a number from 0 to 130, got 'old'"):
         list(read_rows(root))
 
 

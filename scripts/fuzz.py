@@ -1,0 +1,143 @@
+"""Throw mutated files at every reader for some minutes each, and write what came of it.
+
+    python scripts/fuzz.py [--minutes 5] [--targets images dicom] [--keep DIR]
+
+The targets, their seeds and what must hold of every answer are in tests/fuzz/targets.py. A mutated file that leads to
+an outcome not seen before joins the seeds. A finding is an exception that is no sentence of ours, an answer that cannot
+be true, more than 2 seconds of the processor, or more than 500 MB of memory; its files are kept in `--keep`, and the
+exit status is 1. Each target runs in a process of its own. Writes scripts/results/fuzz.json.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT_PATH = ROOT / "scripts" / "results" / "fuzz.json"
+HANG_SECONDS = 20.0
+MAX_FINDINGS = 20
+
+
+def fuzz(name: str, seconds: float, seed: int, keep_dir: Path | None) -> dict[str, Any]:
+    """Run one target for some seconds of the clock and return the account."""
+    sys.path.insert(0, str(ROOT))
+    from tests.fuzz.targets import TARGETS
+
+    warnings.simplefilter("ignore")
+    target, source = TARGETS[name], random.Random(seed)
+    corpus = [(kind, files) for kind, files in target.build_seeds().items()]
+    signal.signal(signal.SIGPROF, _stop_hanging)
+    outcomes: Counter[str] = Counter()
+    findings: list[dict[str, str]] = []
+    seen: set[tuple[str, str]] = set()
+    started, slowest, cases = time.monotonic(), 0.0, 0
+    before = _peak_megabytes()
+    while time.monotonic() - started < seconds and len(findings) < MAX_FINDINGS:
+        kind, files = source.choice(corpus)
+        files = target.mutate(files, source)
+        outcome, spent = _try(target, files)
+        cases += 1
+        outcomes[outcome if not outcome.startswith("finding") else "finding"] += 1
+        slowest = max(slowest, spent)
+        problem = _judge(outcome, spent, _peak_megabytes() - before)
+        if problem is not None:
+            findings.append({"kind": kind, "problem": problem, "files": _keep(files, keep_dir)})
+            before = max(before, _peak_megabytes() - 400)
+        elif (kind, outcome) not in seen:
+            seen.add((kind, outcome))
+            corpus.append((kind, files))
+    return {
+        "cases": cases,
+        "minutes": round((time.monotonic() - started) / 60, 2),
+        "seeds": len(target.build_seeds()),
+        "outcomes": dict(sorted(outcomes.items())),
+        "slowest_cpu_seconds": round(slowest, 3),
+        "peak_megabytes_above_start": round(_peak_megabytes() - before),
+        "findings": findings,
+    }
+
+
+def _try(target: Any, files: Any) -> tuple[str, float]:
+    """Run one case; anything raised is a finding."""
+    started = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = target.run(files, Path(folder))
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is what we look for)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        outcome = f"finding: {type(error).__name__}: {str(error)[:300]} ({Path(place.filename).name}:{place.lineno})"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    return outcome, time.process_time() - started
+
+
+def _judge(outcome: str, spent: float, megabytes: float) -> str | None:
+    from tests.fuzz.targets import MAX_MEGABYTES, MAX_SECONDS
+
+    if outcome.startswith("finding"):
+        return outcome
+    if spent > MAX_SECONDS:
+        return f"{spent:.1f} s of the processor"
+    return f"{megabytes:.0f} MB" if megabytes > MAX_MEGABYTES else None
+
+
+def _stop_hanging(_signal: int, _frame: FrameType | None) -> None:
+    raise TimeoutError(f"no end after {HANG_SECONDS:g} s of the processor")
+
+
+def _peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _keep(files: Any, keep_dir: Path | None) -> str:
+    """Write the files of a finding and return the name of their folder."""
+    digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:12]
+    if keep_dir is not None:
+        for name, data in files.items():
+            path = keep_dir / digest / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    return digest
+
+
+def main() -> int:
+    """Fuzz the targets one after the other and write the account; 1 if anything was found."""
+    sys.path.insert(0, str(ROOT))
+    from tests.fuzz.targets import TARGETS
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=5.0, help="for each target (default: 5)")
+    parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=list(TARGETS), help="default: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="folder for the files of findings")
+    args = parser.parse_args()
+    account: dict[str, Any] = {"command": f"python scripts/fuzz.py --minutes {args.minutes:g}", "targets": {}}
+    for name in args.targets:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            result = pool.submit(fuzz, name, 60 * args.minutes, args.seed, args.keep).result()
+        account["targets"][name] = result
+        print(f"{name}: {json.dumps(result)}", flush=True)
+    account["cases"] = sum(result["cases"] for result in account["targets"].values())
+    account["findings"] = sum(len(result["findings"]) for result in account["targets"].values())
+    RESULT_PATH.parent.mkdir(exist_ok=True)
+    RESULT_PATH.write_text(json.dumps(account, indent=2) + "\n", encoding="utf-8")
+    return 1 if account["findings"] else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -44,6 +44,13 @@ def _add_prepare(actions: "argparse._SubParsersAction[Any]") -> None:
         default="clean",
         help="clean: no copy crosses a split; published: as its authors split it, leaks included (default: clean)",
     )
+    prepare.add_argument(
+        "--doubtful-labels",
+        choices=("keep", "leave_out"),
+        default="keep",
+        help="films whose label is in doubt: keep them in train, marked in label_doubt, or hold them back; validation "
+        "and test of a clean split never hold one (default: keep)",
+    )
     prepare.add_argument("--workers", type=int, default=None, help="processes that read films (default: every core)")
     prepare.add_argument("--allow-incomplete", action="store_true", help="go on without absent or unlabelled images")
     prepare.add_argument("--overwrite", action="store_true", help="replace an earlier prepared dataset")
@@ -111,6 +118,7 @@ def _prepare(args: argparse.Namespace) -> int:
         long_side_px=args.long_side_px,
         seed=args.seed,
         split_rule=args.split,
+        doubtful_labels=args.doubtful_labels,
         allow_incomplete=args.allow_incomplete,
         num_workers=args.workers,
     )

@@ -1,18 +1,21 @@
 """The account of a prepared dataset: what became of every file, in `audit.json` and `splits.csv`.
 
-May depend on `films`, `grouping` and `schema`.
+May depend on `films`, `grouping`, `inspection`, `schema`, `shortcuts` and `errors`.
 """
 
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import StringIO
 from typing import Any, Final
 
 from hf_fracture.data.films import Film
 from hf_fracture.data.grouping import Assignment, Grouping
+from hf_fracture.data.inspection import Inspection, measure_appearance, read_thumbnail
 from hf_fracture.data.schema import HELD_OUT, SPLITS, RawRow
+from hf_fracture.data.shortcuts import measure_shortcuts
+from hf_fracture.errors import MissingPackageError
 
 LEFT_OUT: Final = "left out"
 SPLIT_COLUMNS: Final = (
@@ -60,6 +63,7 @@ def build_account(prepared: Prepared) -> dict[str, Any]:
         "published_split": _count_leaks(rows, prepared.grouping),
         "doubtful_labels": _list_doubts(prepared),
         "opposite_labels": list(_list_opposites(prepared)),
+        "shortcuts": _measure_shortcuts(prepared),
         "left_out": _list_left_out(prepared),
         "links": [_describe_link(prepared, index) for index in range(len(prepared.grouping.links))],
     }
@@ -125,6 +129,17 @@ def _list_opposites(prepared: Prepared) -> Iterator[dict[str, Any]]:
             "group_id": prepared.grouping.group_ids[indices[0]],
             "labels": {prepared.rows[index].source_path: prepared.rows[index].label for index in sorted(indices)},
         }
+
+
+def _measure_shortcuts(prepared: Prepared) -> dict[str, Any] | None:
+    """Measure what predicts the label without looking at bone; None where scikit-learn is missing."""
+    inspections = [
+        Inspection(film=film, appearance=measure_appearance(read_thumbnail(film))) for film in prepared.films
+    ]
+    try:
+        return asdict(measure_shortcuts(prepared.rows, inspections, prepared.grouping.group_ids))
+    except MissingPackageError:
+        return None
 
 
 def _list_left_out(prepared: Prepared) -> list[dict[str, str]]:

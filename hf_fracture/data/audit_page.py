@@ -167,18 +167,19 @@ def _render_leaks(account: Account) -> str:
     leaks = account["published_split_leaks"]
     if not leaks:
         return "<h2>Published split</h2><p>The folder has no published split.</p>"
-    columns = ("of", "into", "films", "byte identical", "look the same", "with names and patients", "")
+    columns = ("of", "into", "films", "byte identical", "look the same", "with names and patients", "", "contradicted")
     rows = []
     for leak in leaks:
         share = leak["related"] / leak["films"] if leak["films"] else 0.0
         counts = [f"{leak[kind]:,}" for kind in ("films", "byte_identical", "look_the_same", "related")]
-        rows.append((leak["of"], leak["into"], *counts, f"{share:.1%}"))
+        rows.append((leak["of"], leak["into"], *counts, f"{share:.1%}", f"{leak['contradicted']:,}"))
     text = (
         "<p>Each line counts the films of one split that have a relative in another one. A model that remembers the "
-        "second split answers them from memory.</p>"
+        "second split answers them from memory; the last column counts those that look the same and carry another "
+        "label or type there.</p>"
     )
     bars = [
-        (f"{leak['of']} into {leak['into']}", leak["related"] / max(1, leak["films"]), row[-1])
+        (f"{leak['of']} into {leak['into']}", leak["related"] / max(1, leak["films"]), row[-2])
         for leak, row in zip(leaks, rows, strict=True)
     ]
     return f"<h2>Leaks of the published split</h2>{text}{_render_table(columns, rows)}{_render_bars(bars, limit=1.0)}"

@@ -10,6 +10,7 @@ from hf_fracture.data.schema import FEATURES, HELD_OUT, SPLITS
 from hf_fracture.data.sources import SourceInfo
 
 _SPDX_TO_HUB: Final = {"CC-BY-4.0": "cc-by-4.0", "ODC-By-1.0": "odc-by", "CC0-1.0": "cc0-1.0"}
+_NUM_CLUES: Final = 6
 _SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -19,7 +20,7 @@ def render_dataset_card(info: SourceInfo, account: Mapping[str, Any], settings: 
     Args:
         info: The dataset's passport.
         account: What `build_account` returned.
-        settings: `long_side_px`, `seed` and `split_rule`, as used.
+        settings: `long_side_px`, `seed`, `split_rule` and `doubtful_labels`, as used.
     """
     import yaml
 
@@ -33,7 +34,8 @@ def render_dataset_card(info: SourceInfo, account: Mapping[str, Any], settings: 
         _render_splits(account, settings),
         _render_files(account),
         _render_copies(account),
-        _render_doubts(account),
+        _render_doubts(account, settings),
+        _render_shortcuts(account),
         _render_licence(info),
     )
     return f"---\n{front}---\n\n" + "\n\n".join(parts) + "\n"
@@ -118,11 +120,36 @@ def _render_copies(account: Mapping[str, Any]) -> str:
     )
 
 
-def _render_doubts(account: Mapping[str, Any]) -> str:
+def _render_doubts(account: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    kept = settings["doubtful_labels"] == "keep"
+    place = "those of train are kept there and marked" if kept else "none of them is in train"
     return (
         f"## Labels in doubt\n\n{len(account['doubtful_labels']):,} films carry a `label_doubt`; "
-        f"{len(account['opposite_labels']):,} sets of copies carry both labels. They are named in `audit.json`."
+        f"{len(account['opposite_labels']):,} sets of copies carry both labels. They are named in `audit.json`; of a "
+        f"clean split, validation and test hold none of them, and {place}."
     )
+
+
+def _render_shortcuts(account: Mapping[str, Any]) -> str:
+    """Say what a classifier could reach without looking at bone; the strongest clues first."""
+    report = account["shortcuts"]
+    title = "## Shortcuts\n\n"
+    if report is None or not report["shortcuts"]:
+        why = "scikit-learn was not installed" if report is None else "there are too few films of either class"
+        return f"{title}Not measured: {why}."
+    lines = [
+        f"A forest that sees nothing but one clue, trained and tested on different ones of {report['num_films']:,} "
+        f"films, one per group ({report['num_fractured']:,} fractured), tells fractured films from others with this "
+        "AUROC. What it reaches, a network may reach without having learned anything about bone.",
+        "",
+        "| clue | AUROC (95 % interval) |",
+        "| --- | --- |",
+    ]
+    lines += [
+        f"| {entry['clue']} | {entry['auroc']:.3f} ({entry['auroc_low']:.3f} to {entry['auroc_high']:.3f}) |"
+        for entry in report["shortcuts"][:_NUM_CLUES]
+    ]
+    return title + "\n".join(lines)
 
 
 def _render_licence(info: SourceInfo) -> str:

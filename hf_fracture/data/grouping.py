@@ -21,6 +21,7 @@ from hf_fracture.labels import LABEL_NAMES
 
 Relation = Literal["byte identical", "near duplicate", "file name", "patient"]
 SplitRule = Literal["clean", "published"]
+DoubtRule = Literal["keep", "leave_out"]
 
 ANOTHER_STANDS: Final = "another film of its group stands for it"
 OPPOSITE_LABELS: Final = "its group holds opposite labels"
@@ -281,6 +282,16 @@ def _follow_ledger(grouping: Grouping) -> Iterator[tuple[int, Assignment]]:
         elif group in ledger_groups:
             is_train = group in train_groups
             yield index, Assignment(split="train") if is_train else Assignment(split=HELD_OUT, reason=STANDS_IN_LEDGER)
+
+
+def leave_out_doubtful(assignments: Sequence[Assignment], grouping: Grouping) -> list[Assignment]:
+    """Hold back the training films whose label is in doubt, too; validation and test never hold one."""
+    return [
+        replace(assignment, split=HELD_OUT, reason=f"doubtful label: {doubt} (train)")
+        if doubt is not None and assignment.split == "train"
+        else assignment
+        for assignment, doubt in zip(assignments, grouping.doubts, strict=True)
+    ]
 
 
 def choose_stand_ins(rows: Sequence[RawRow], films: Sequence[Film], grouping: Grouping) -> set[int]:

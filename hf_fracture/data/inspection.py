@@ -105,8 +105,7 @@ def inspect_file(path: Path, source_path: str) -> Inspection:
         reason = f"{source_path}: the file cannot be opened ({error.strerror})."
         return Inspection(film=Film(source_path=source_path, error=reason), appearance=None)
     film = _describe_film(data, radiograph, source_path)
-    thumbnail = np.frombuffer(film.thumbnail, dtype=np.uint8).reshape(THUMBNAIL_PX, THUMBNAIL_PX)
-    return Inspection(film=film, appearance=measure_appearance(thumbnail))
+    return Inspection(film=film, appearance=measure_appearance(read_thumbnail(film)))
 
 
 def inspect_files(
@@ -173,6 +172,11 @@ def _describe_film(data: bytes, radiograph: Radiograph, source_path: str) -> Fil
         perceptual_hash=f"{int(hash_orientations(fingerprint.thumbnail[None])[0, 0]):016x}",
         thumbnail=fingerprint.thumbnail.tobytes(),
     )
+
+
+def read_thumbnail(film: Film) -> NDArray[np.uint8]:
+    """Return the thumbnail (128, 128) that a film carries."""
+    return np.frombuffer(film.thumbnail, dtype=np.uint8).reshape(THUMBNAIL_PX, THUMBNAIL_PX)
 
 
 def measure_appearance(thumbnail: NDArray[np.uint8]) -> Appearance:

@@ -27,7 +27,8 @@ def count_leaks(rows: Sequence[RawRow], films: Sequence[Film], grouping: Groupin
 
     Returns:
         One entry per pair: `byte_identical` counts films whose very file is in the other split, `look_the_same` adds
-        altered copies found by appearance, `related` adds file-name families and patients. Empty without a split.
+        altered copies found by appearance, `related` adds file-name families and patients; `contradicted` counts those
+        that look the same and there carry another label or type of fracture. Empty without a split.
     """
     kinds: dict[str, list[Any]] = {
         "byte_identical": [film.sha256 for film in films],
@@ -47,8 +48,22 @@ def _count_pair(rows: Sequence[RawRow], kinds: dict[str, list[Any]], first: str,
         leaked = [index for index in members if keys[index] in there]
         counts[kind] = len(leaked)
         counts[f"{kind}_by_label"] = _count_labels(rows[index] for index in leaked)
+    counts["contradicted"] = _count_contradicted(rows, kinds["look_the_same"], first, second)
     counts["films_by_label"] = _count_labels(rows[index] for index in members)
     return counts
+
+
+def _count_contradicted(rows: Sequence[RawRow], looks: Sequence[int], first: str, second: str) -> int:
+    """Count the films of a split of which a copy in another one carries another label or type of fracture."""
+    there: dict[int, set[tuple[int | None, str | None]]] = defaultdict(set)
+    for row, look in zip(rows, looks, strict=True):
+        if row.source_split == second and row.label is not None:
+            there[look].add((row.label, row.fracture_type))
+    return sum(
+        bool(there[look] - {(row.label, row.fracture_type)})
+        for row, look in zip(rows, looks, strict=True)
+        if row.source_split == first and row.label is not None
+    )
 
 
 def _count_labels(rows: Iterator[RawRow]) -> dict[str, int]:

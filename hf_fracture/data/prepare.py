@@ -17,7 +17,7 @@ from hf_fracture.data.account import LostFile, Prepared, build_account, render_s
 from hf_fracture.data.cache import find_cache_dir
 from hf_fracture.data.dataset_card import render_dataset_card
 from hf_fracture.data.films import Film, FilmStore, Progress, count_cores
-from hf_fracture.data.grouping import SplitRule, assign_splits, group_films
+from hf_fracture.data.grouping import DoubtRule, SplitRule, assign_splits, group_films, leave_out_doubtful
 from hf_fracture.data.schema import RawRow
 from hf_fracture.data.shards import write_shards
 from hf_fracture.data.sources import SourceInfo, find_source, read_rows
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ACCOUNT_NAME: Final = "audit.json"
 SPLIT_TABLE_NAME: Final = "splits.csv"
+_SETTINGS: Final = ("long_side_px", "seed", "split_rule", "doubtful_labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class PrepareOptions:
         long_side_px: Larger films are reduced to this long side; smaller ones stay.
         seed: Seeds the clean split.
         split_rule: `clean` never divides a group; `published` takes the dataset's own split, leaks included.
+        doubtful_labels: `keep` leaves films whose label is in doubt in train, marked in the column `label_doubt`;
+            `leave_out` holds them back. Validation and test of a clean split never hold one.
         allow_incomplete: Go on although listed images are absent or images have no label; each is accounted for.
         num_workers: Processes that read films; None uses every core.
     """
@@ -45,6 +48,7 @@ class PrepareOptions:
     long_side_px: int = 512
     seed: int = 0
     split_rule: SplitRule = "clean"
+    doubtful_labels: DoubtRule = "keep"
     allow_incomplete: bool = False
     num_workers: int | None = None
 
@@ -56,6 +60,8 @@ class PrepareOptions:
             )
         if self.split_rule not in ("clean", "published"):
             raise UsageError(f"split_rule must be 'clean' or 'published', got '{self.split_rule}'.")
+        if self.doubtful_labels not in ("keep", "leave_out"):
+            raise UsageError(f"doubtful_labels must be 'keep' or 'leave_out', got '{self.doubtful_labels}'.")
         if self.num_workers is not None and self.num_workers < 1:
             raise UsageError(f"num_workers must be at least 1, got {self.num_workers}. Leave it out to use every core.")
 
@@ -203,11 +209,14 @@ def _link_and_assign(
             report_progress("comparing films", done, total)
 
     grouping = group_films(name, kept_rows, kept_films, report_progress=report)
+    assignments = assign_splits(kept_rows, kept_films, grouping, rule=options.split_rule, seed=options.seed)
+    if options.doubtful_labels == "leave_out":
+        assignments = leave_out_doubtful(assignments, grouping)
     return Prepared(
         rows=kept_rows,
         films=kept_films,
         grouping=grouping,
-        assignments=assign_splits(kept_rows, kept_films, grouping, rule=options.split_rule, seed=options.seed),
+        assignments=assignments,
         lost=[*lost, *unreadable],
     )
 
@@ -218,7 +227,7 @@ def _write(folder: Path, info: SourceInfo, prepared: Prepared, store: FilmStore,
     with_pixels = (film for film in store.load(with_pixels=True) if not film.error)
     write_shards(folder / "data", info.name, prepared.rows, with_pixels, prepared.grouping, prepared.assignments)
     split_table = render_split_table(prepared)
-    settings = {key: value for key, value in asdict(options).items() if key in ("long_side_px", "seed", "split_rule")}
+    settings = {key: value for key, value in asdict(options).items() if key in _SETTINGS}
     account = {
         "dataset": info.name,
         **settings,

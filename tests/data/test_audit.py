@@ -95,6 +95,18 @@ def test_leaks_are_counted_each_way_and_by_kind(audited: tuple[dict[str, object]
     }
     assert counts == {("train", "test"): (12, 1, 2), ("test", "train"): (5, 1, 2)}
     assert leaks[1]["look_the_same_by_label"] == {"fractured": 1, "not fractured": 1}
+    assert [leak["contradicted"] for leak in leaks] == [0, 0]
+
+
+def test_a_copy_in_another_split_that_says_something_else_is_counted(tmp_path: Path) -> None:
+    film = draw_film(0)
+    save(film, tmp_path / "Spiral Fracture/Train/a.png")
+    save(film.rotate(9, Image.Resampling.BICUBIC), tmp_path / "Hairline Fracture/Test/a turned.png")
+    save(draw_film(1), tmp_path / "Oblique fracture/Test/b.png")
+    account = audit_folder(tmp_path, tmp_path / "out", num_workers=1)
+    counts = {(leak["of"], leak["into"]): leak["contradicted"] for leak in account["published_split_leaks"]}
+    assert counts == {("train", "test"): 1, ("test", "train"): 1}
+    assert [conflict["kind"] for conflict in account["conflicts"]] == ["fracture type"]
 
 
 def test_the_conflict_is_found_and_no_other(audited: tuple[dict[str, object], Path]) -> None:

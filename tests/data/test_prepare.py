@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from PIL import Image
 from hf_fracture.data import films as films_module
 from hf_fracture.data import prepare as prepare_module
 from hf_fracture.data import shards as shards_module
+from hf_fracture.data.dataset_card import _render_shortcuts
 from hf_fracture.data.films import Film
 from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.data.prepare import PrepareOptions, load_fracture_dataset, prepare_dataset
@@ -462,11 +465,53 @@ def kill_own_process(files: Sequence[tuple[Path, str]], long_side_px: int) -> li
         ({"long_side_px": 31}, "long_side_px must be at least 32, got 31"),
         ({"num_workers": 0}, "num_workers must be at least 1, got 0"),
         ({"split_rule": "random"}, "split_rule must be 'clean' or 'published', got 'random'"),
+        ({"doubtful_labels": "drop"}, "doubtful_labels must be 'keep' or 'leave_out', got 'drop'"),
     ],
 )
 def test_option_just_outside_its_range_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         PrepareOptions(**options)
+
+
+def test_doubtful_labels_never_measure_anything_and_train_only_if_kept(
+    write_layout: WriteLayout, tmp_path: Path
+) -> None:
+    source = write_layout("grazpedwri_dx", num_patients=12)
+    splits: dict[str, Counter[str]] = {}
+    for rule in ("keep", "leave_out"):
+        options = PrepareOptions(doubtful_labels=rule, num_workers=1)  # type: ignore[arg-type]
+        out_dir = prepare_dataset("grazpedwri_dx", source, tmp_path / rule, options=options)
+        doubtful = {entry["source_path"] for entry in read_account(out_dir)["doubtful_labels"]}
+        assert len(doubtful) == 2
+        splits[rule] = Counter(
+            line["split"] for line in read_table(out_dir / "splits.csv") if line["source_path"] in doubtful
+        )
+        assert not splits[rule].keys() & {"validation", "test"}
+    assert splits["leave_out"] == {"left out": 2}
+
+
+def test_loading_a_prepared_folder_warns_of_nothing(fracatlas: Path, tmp_path: Path) -> None:
+    out_dir = prepare_dataset("fracatlas", fracatlas, tmp_path / "out", options=PrepareOptions(num_workers=1))
+    program = (
+        "from datasets import disable_progress_bars, load_dataset\n"
+        "disable_progress_bars()\n"
+        f"dataset = load_dataset({str(out_dir)!r}, cache_dir={str(tmp_path / 'cache')!r})\n"
+        f"streamed = load_dataset({str(out_dir)!r}, streaming=True)\n"
+        "assert set(dataset) == set(streamed)\n"
+        "print(dataset['train'].features['label'].names)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "always", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['not fractured', 'fractured']"
+    assert "dataset_info" not in done.stderr
+    assert [line for line in done.stderr.splitlines() if "datasets" in line or "malformed" in line] == []
+
+
+def test_card_says_what_gives_the_label_away() -> None:
+    clue = {"clue": "file size", "auroc": 0.9101, "auroc_low": 0.88, "auroc_high": 0.94}
+    report = {"num_films": 555, "num_fractured": 401, "shortcuts": [clue], "too_few": False}
+    assert "| file size | 0.910 (0.880 to 0.940) |" in _render_shortcuts({"shortcuts": report})
+    assert "too few films" in _render_shortcuts({"shortcuts": {**report, "shortcuts": []}})
+    assert "scikit-learn was not installed" in _render_shortcuts({"shortcuts": None})
 
 
 @pytest.mark.real_data

@@ -76,13 +76,13 @@ class Trial:
 
 
 def _recipe_trials() -> dict[str, Trial]:
-    whole = {**QUICK, "image_size": 112, "num_train_epochs": 3}
-    small = {**QUICK, "image_size": 96, "num_train_epochs": 5}
+    whole = {**QUICK, "image_size": 96, "num_train_epochs": 3}
+    small = {**QUICK, "image_size": 96, "num_train_epochs": 4}
     wrist = {"image_size": 128, "num_train_epochs": 20}
     frozen = "no wrist set at hand: FracAtlas' hand films"
     random = "frozen at random weights, since none are at hand"
     plain = {**whole, "evidence_weight": 0}
-    edges = {**small, "num_train_epochs": 4}
+    edges = {**small, "num_train_epochs": 3}
     return {
         "main line": Trial(recipe="main-line", films="FracAtlas", weights=RESNET_18, fields=whole),
         "reference: plain fine-tune": Trial(recipe="main-line", films="FracAtlas", weights=RESNET_18, fields=plain),
@@ -124,7 +124,7 @@ def _recipe_trials() -> dict[str, Trial]:
             recipe="comparison-vgg16",
             films="Kaggle",
             weights=None,
-            fields={**QUICK, "image_size": 64, "num_train_epochs": 2, "freeze_epochs": 0},
+            fields={**QUICK, "image_size": 64, "num_train_epochs": 1, "freeze_epochs": 0},
             note="no weights at hand: starts random, nothing to freeze",
         ),
         "comparison, ResNet-50": Trial(
@@ -135,13 +135,13 @@ def _recipe_trials() -> dict[str, Trial]:
             note="three stages",
         ),
         "comparison, own CNN": Trial(
-            recipe="comparison-cnn", films="Kaggle", weights=None, fields={**small, "num_train_epochs": 15}
+            recipe="comparison-cnn", films="Kaggle", weights=None, fields={**small, "num_train_epochs": 10}
         ),
         "Global Health CNN": Trial(
             recipe="global-health",
             films="Kaggle",
             weights=None,
-            fields={**small, "num_train_epochs": 15},
+            fields={**small, "num_train_epochs": 10},
             note="for its cross-validation see hf-fracture crossval",
         ),
     }

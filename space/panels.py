@@ -225,17 +225,14 @@ def render_map_worth(method: str, attribution: Attribution | None, scores: Mappi
 def describe_map_worth(method: str, scores: Mapping[str, Any] | None) -> str:
     """Say in one sentence how often the peak of such a map lies in the fracture, or that nobody knows."""
     scored = (scores or {}).get("methods", {}).get(method, {})
-    if scored.get("sentence"):
-        return str(scored["sentence"])
     measured = scored.get("peak_in_region")
     if not measured or measured.get("value") is None:
         return texts.MAP_WORTH_UNKNOWN.format(method=name_method(method))
     centre = (scores or {}).get("baselines", {}).get("centre", {}).get("peak_in_region", {}).get("value")
-    return texts.MAP_WORTH.format(
-        value=format_share(measured["value"]),
-        interval=format_interval(measured),
-        centre="not measured" if centre is None else format_share(centre),
+    sentence = scored.get("sentence") or texts.MAP_WORTH.format(
+        value=format_share(measured["value"]), interval=format_interval(measured)
     )
+    return f"{sentence} " + texts.MAP_CAUTION.format(centre="not measured" if centre is None else format_share(centre))
 
 
 def name_method(method: str) -> str:
@@ -390,7 +387,9 @@ def _render_zone_key(low: float, high: float) -> str:
 
 
 def _render_notes(finding: Finding, *, reasons: bool = True) -> str:
-    notes = [reason.sentence for reason in finding.reasons if reason.code != UNTESTED_CODE] if reasons else []
+    is_said = finding.body_part is not None  # then the page says it itself, with figures
+    shown = [reason for reason in finding.reasons if not (is_said and reason.code == UNTESTED_CODE)]
+    notes = [reason.sentence for reason in shown] if reasons else []
     if finding.read_note:
         notes.append(texts.READ_NOTE.format(note=finding.read_note))
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)

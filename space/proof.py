@@ -91,11 +91,11 @@ def _render_calibration(evaluation: Mapping[str, Any]) -> str:
     if not calibration:
         return ""
     slope, error = calibration["slope"], calibration["expected_calibration_error"]
+    figures = {"slope": slope["value"], "lower": slope["lower"], "upper": slope["upper"]}
+    if None in figures.values():
+        return ""
     words = texts.CALIBRATION_NOTE.format(
-        error=f"{error:.3f}",
-        slope=f"{slope['value']:.2f}",
-        lower=f"{slope['lower']:.2f}",
-        upper=f"{slope['upper']:.2f}",
+        error=f"{error:.3f}", **{name: f"{value:.2f}" for name, value in figures.items()}
     )
     plot = render_reliability(calibration["bins"], title=words, axes=texts.CALIBRATION_AXES)
     return (
@@ -127,6 +127,7 @@ def _render_copies(evaluation: Mapping[str, Any]) -> str:
     strips = [
         Strip(row["name"], row["auroc"], texts.FLIPPED.format(share=format_share(row["flipped_fraction"]["value"])))
         for row in rows
+        if row["flipped_fraction"]["value"] is not None
     ]
     original = Strip(texts.AS_IT_IS, evaluation["metrics"]["auroc"])
     plot = render_strips([original, *strips], axis=AUROC_AXIS, too_few=texts.EVIDENCE_TOO_FEW)

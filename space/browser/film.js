@@ -47,11 +47,43 @@ export function toGrey(rgba, width, height) {
   return { data, width, height };
 }
 
-// More than a twentieth of a small copy differs visibly between its channels.
-function isColoured(rgba, width, height) {
+const VISIBLE_SPREAD = 24;
+const COLOURED_FRACTION = 0.05;
+const MAX_TINT = 0.4;
+const TINT_LEVELS = 32;
+
+// More than a twentieth of a small copy differs visibly between its channels, and not by one hue that follows the grey
+// level, as in the tinted scan of a film.
+export function isColoured(rgba, width, height) {
+  const pixels = shrink(rgba, width, height);
+  const spreads = pixels.map((pixel) => Math.max(...pixel) - Math.min(...pixel));
+  const share = (values, limit) => values.filter((value) => value > limit).length / values.length;
+  if (share(spreads, VISIBLE_SPREAD) <= COLOURED_FRACTION) return false;
+  const total = (values) => values.reduce((sum, value) => sum + value, 0);
+  const saturation = total(spreads) / Math.max(1, total(pixels.map((pixel) => Math.max(...pixel))));
+  return saturation > MAX_TINT || share(leaveTint(pixels), VISIBLE_SPREAD / 2) > COLOURED_FRACTION;
+}
+
+// How far each pixel's channels lie from the mean of those of its grey level.
+function leaveTint(pixels) {
+  const greys = pixels.map((pixel) => (pixel[0] + pixel[1] + pixel[2]) / 3);
+  const sums = Array.from({ length: TINT_LEVELS }, () => [0, 0, 0, 0]);
+  const level = (grey) => Math.min(TINT_LEVELS - 1, Math.trunc((grey * TINT_LEVELS) / 256));
+  pixels.forEach((pixel, i) => {
+    const sum = sums[level(greys[i])];
+    for (let c = 0; c < 3; c += 1) sum[c] += pixel[c] - greys[i];
+    sum[3] += 1;
+  });
+  return pixels.map((pixel, i) => {
+    const sum = sums[level(greys[i])];
+    return Math.max(...pixel.map((value, c) => Math.abs(value - greys[i] - sum[c] / sum[3])));
+  });
+}
+
+// The picture at no more than 256 pixels a side: the mean colour of each block.
+function shrink(rgba, width, height) {
   const step = Math.max(1, Math.ceil(Math.max(width, height) / 256));
-  let coloured = 0;
-  let total = 0;
+  const pixels = [];
   for (let top = 0; top < height; top += step) {
     for (let left = 0; left < width; left += step) {
       const sums = [0, 0, 0];
@@ -63,9 +95,8 @@ function isColoured(rgba, width, height) {
           count += 1;
         }
       }
-      coloured += (Math.max(...sums) - Math.min(...sums)) / count > 24 ? 1 : 0;
-      total += 1;
+      pixels.push(sums.map((sum) => sum / count));
     }
   }
-  return coloured / total > 0.05;
+  return pixels;
 }

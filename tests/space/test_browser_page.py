@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_fracture.data.grayscale import is_coloured
 from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.data.transforms import fit_letterbox
 from hf_fracture.explain.closed_form import closed_form_grad_cam
@@ -97,6 +98,26 @@ def test_appearance_is_measured_as_in_python(source_page: "Page", kind: str) -> 
         assert found[name] == pytest.approx(value, abs=5e-3), name
 
 
+@pytest.mark.parametrize("kind", ["grey", "tinted", "colourful", "arrow"])
+def test_colour_is_judged_as_in_python(source_page: "Page", kind: str) -> None:
+    levels = np.asarray(draw_phantom(4, fractured=False).image).astype(np.float64)
+    colour = np.stack([levels] * 3, axis=-1)
+    if kind == "tinted":
+        colour *= (0.75, 0.9, 1.0)
+    elif kind == "colourful":
+        colour *= np.random.default_rng(0).uniform(0.2, 1.0, size=(levels.shape[0], 1, 3))
+    elif kind == "arrow":
+        colour[20:40, 20:60] = (255, 0, 0)
+    picture = Image.fromarray(colour.astype(np.uint8))
+    script = """async ([data, width, height]) => {
+      const { isColoured } = await import("./film.js");
+      return isColoured(Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0)), width, height);
+    }"""
+    rgba = base64.b64encode(picture.convert("RGBA").tobytes()).decode("ascii")
+    assert source_page.evaluate(script, [rgba, *picture.size]) == is_coloured(picture)
+    assert is_coloured(picture) == (kind == "colourful")
+
+
 def test_map_lies_on_the_film_as_in_python(source_page: "Page") -> None:
     letterbox = fit_letterbox(90, 120, 64)
     grid = np.random.default_rng(1).normal(size=(8, 8)).astype(np.float32)
@@ -164,10 +185,10 @@ def encode_png(film: Image.Image) -> bytes:
 
 
 def test_phantoms_are_answered_as_in_python_without_a_network(
-    offline_page: "Page", built: Path, repository_dir: Path
+    offline_page: "Page", tiny_model_dir: Path, repository_dir: Path
 ) -> None:
     ask = load_script(repository_dir, "check_browser").ASK
-    classifier = FractureClassifier.from_pretrained(built / "model", backend="torch")
+    classifier = FractureClassifier.from_pretrained(tiny_model_dir, backend="torch")
     films = [encode_png(draw_phantom(seed, fractured=seed % 2 == 0).image) for seed in range(NUM_PHANTOMS)]
     for film, finding in zip(films, classifier.predict_many(films), strict=True):
         answer = offline_page.evaluate(ask, base64.b64encode(film).decode("ascii"))
@@ -175,9 +196,9 @@ def test_phantoms_are_answered_as_in_python_without_a_network(
         assert answer["probability"] == pytest.approx(finding.probability, abs=5e-3)
 
 
-def test_map_is_the_closed_form_of_grad_cam(offline_page: "Page", built: Path) -> None:
+def test_map_is_the_closed_form_of_grad_cam(offline_page: "Page", tiny_model_dir: Path) -> None:
     film = draw_phantom(5, fractured=True).image
-    classifier = FractureClassifier.from_pretrained(built / "model", backend="torch")
+    classifier = FractureClassifier.from_pretrained(tiny_model_dir, backend="torch")
     engine: Any = classifier._engine
     maps = engine.compute(classifier._letterbox(_read(film))[None]).feature_maps[0]
     expected = closed_form_grad_cam(maps, engine.head)

@@ -448,7 +448,7 @@ def _add_bad_dicom(corpus: Corpus, film: Image.Image) -> None:
     for fraction in (0.0001, 0.002, 0.003, 0.005, 0.5, 0.999):
         corpus.add("truncated_dicom", whole[: max(133, int(len(whole) * fraction))], ".dcm", "error")
     corpus.add("dicom_preamble_alone", whole[:132], ".dcm", "error")
-    bomb = whole[:132] + _meta_of_deflated() + _raw_deflate(1 << 30)
+    bomb = whole[:132] + _meta_of_deflated() + _raw_deflate(400 << 20)
     corpus.add("dicom_deflate_bomb", bomb, ".dcm", "error")
     rng = np.random.default_rng(2)
     for _ in range(6):

@@ -10,9 +10,10 @@
    Pairs that are no longer confirmed are named.
 
 The sample is stratified: the low end, where mistakes are, was judged nearly whole, the rest as one in thirty. So the
-precision of all confirmed pairs is the mean of the strata's, weighted by how many confirmed pairs each holds. Its lower
-bound puts both strata at the lower end of their exact 95 % intervals (Clopper and Pearson). The share of the sample
-itself, in which the low end counts far too much, is printed beside it. Writes scripts/results/duplicates.json.
+precision of all confirmed pairs of different files is the mean of the strata's, weighted by how many confirmed pairs
+each holds. Its lower bound puts both strata at the lower end of their exact 95 % intervals (Clopper and Pearson). The
+share of the sample itself, in which the low end counts far too much, is printed beside it. Writes
+scripts/results/duplicates.json.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,18 @@ class Search:
 
 
 def search_dataset(name: str, data_dir: Path) -> Search:
-    """Find the copies of a dataset by appearance alone."""
+    """Find the copies of a dataset by appearance alone; of byte-identical files only the first is looked at."""
     rows = list(read_rows(name, data_dir))
     inspections = inspect_files(rows, num_workers=count_cores())
     readable = [index for index, inspection in enumerate(inspections) if inspection.appearance is not None]
-    pairs = find_duplicate_pairs([build_fingerprint(inspections[index]) for index in readable])
     kept = [rows[index] for index in readable]
-    return Search(kept, pairs, group_images(len(kept), [(pair.first, pair.second) for pair in pairs]))
+    films = [inspections[index] for index in readable]
+    first_of: dict[str, int] = {}
+    equal = [(first_of.setdefault(film.film.sha256, index), index) for index, film in enumerate(films)]
+    distinct = sorted(first_of.values())
+    found = find_duplicate_pairs([build_fingerprint(films[index]) for index in distinct])
+    pairs = [replace(pair, first=distinct[pair.first], second=distinct[pair.second]) for pair in found]
+    return Search(kept, pairs, group_images(len(kept), [*equal, *((pair.first, pair.second) for pair in pairs)]))
 
 
 def build_fingerprint(inspection: Inspection) -> Fingerprint:

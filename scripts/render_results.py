@@ -26,18 +26,22 @@ RESULTS: Final = (
     ("recipes", "Recipes", "Published recipes, trained and measured the same way.", "scripts/run_recipes.py"),
     ("ablation", "What each technique adds", "One technique changed at a time.", "scripts/run_recipes.py"),
     ("cross_dataset", "Other datasets", "Models on films of sources that they never saw.", "scripts/cross_dataset.py"),
+    ("fracture_types", "Types of fracture", "Ten types on bone_break.", "scripts/train_fracture_types.sh"),
     ("inflation", "How much leaks flatter", "One recipe, split in different ways.", "scripts/measure_inflation.py"),
     ("duplicates", "Copies in public datasets", "What the ledgers hold.", "scripts/measure_duplicates.py"),
-    ("attribution", "Heatmaps", "Methods scored against marked fractures.", "hf-fracture explain-eval"),
-    ("reproduction", "The shipped model, trained again", "Seeds of the same recipe.", "scripts/reproduce_release.sh"),
+    ("explanations", "Heatmaps of other networks", "Scored as the shipped one.", "scripts/explain_backbones.py"),
+    ("statistics", "Statistics", "Intervals against known truth.", "scripts/measure_statistics.py"),
+    ("reproduction", "The shipped model, trained again", "", "scripts/reproduce_release.sh"),
 )
 BENCHMARKS: Final = (
     ("bench", "Speed", "Ratios, side by side in one run.", "make bench"),
+    ("parity", "One answer everywhere", "torch, ONNX, int8 and pipeline.", "scripts/check_parity.py"),
     ("audit_benchmark", "Audit", "What an audit costs at several sizes.", "scripts/benchmark_audit.py"),
     ("load", "The page under load", "Requests, slow clients, malformed bodies.", "scripts/load_test.py"),
-    ("fuzz", "Bad input", "What was thrown at readers and loaders.", "scripts/hostile_corpus.py"),
-    ("kill", "Killed at random", "Rounds survived.", "scripts/kill_rounds.py"),
-    ("space", "The Space in a fresh environment", "Started from its own requirements.", "scripts/check_space.py"),
+    ("page_start", "Start of the page", "", "scripts/measure_page_start.py"),
+    ("browser", "The page without a server", "Against the classifier.", "scripts/check_browser.py"),
+    ("fuzz", "Bad input", "What was thrown at readers, sources and loaders.", "scripts/fuzz.py"),
+    ("space", "The Space in a fresh environment", "From its own requirements.", "scripts/check_space.py"),
     ("install", "Fresh installs", "Pinned and lowest declared versions.", "scripts/check_install.sh"),
 )
 _GENERATED: Final = "Rendered by `python scripts/render_results.py` from `scripts/results/`; no figure is typed."
@@ -78,7 +82,7 @@ def _render_file(described: Sequence[str]) -> str:
     name, title, words, how = described
     path = RESULTS_DIR / f"{name}.json"
     if not path.is_file():
-        return f"## {title}\n\n{words} Not measured yet; `{how}` writes it."
+        return f"## {title}\n\n" + f"{words} Not measured yet; `{how}` writes it.".strip()
     content = json.loads(path.read_text(encoding="utf-8"))
     made = f" Made by `{how}`." if how else ""
     return f"## {title}\n\n{words}{made}\n\n{render_content(content)}".replace("\n\n\n", "\n\n")

@@ -184,7 +184,7 @@ def _measure_fast(staged: Path, films: Films, originals: Path) -> dict[str, Any]
     from hf_fracture.inference.parity import compare_probabilities
 
     paths = [originals / name for name in films.source_paths or []]
-    if not paths or not paths[0].is_file():
+    if not paths[0].is_file():
         raise MissingInputError(f"Expected the dataset's own files in '{originals}', found no '{paths[0]}'.")
     exact_way = FractureClassifier(staged, model=staged.name, backend="onnx")
     fast_way = FractureClassifier(staged, model=staged.name, fast=True)
@@ -234,7 +234,10 @@ def _load_films(dataset: str | None) -> Films:
     rows = select_split(load_splits(dataset), "validation")
     images = [row["image"].convert("L") for row in rows]
     return Films(
-        name=f"validation split of {Path(dataset).name}", images=images, labels=[int(y) for y in rows["label"]]
+        name=f"validation split of {Path(dataset).name}",
+        images=images,
+        labels=[int(y) for y in rows["label"]],
+        source_paths=[str(path) for path in rows["source_path"]],
     )
 
 

@@ -48,6 +48,7 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
     num_films: int = 0
     num_bad: int = 0
+    model: str = ""  # who answered, with its revision
     errors: list[str] = field(default_factory=list)
     refusals: int = 0  # by a full queue
     waits_said: int = 0  # answers before which the queue said how long it would take
@@ -157,6 +158,7 @@ async def measure(page: Page, args: argparse.Namespace) -> dict[str, Any]:
         await asyncio.sleep(0 if args.seconds < KEEP_SECONDS else LEAVE_SECONDS)
     return {
         "machine": {"cpus": os.cpu_count(), "load_average": os.getloadavg()[0]},
+        "model": alone.model,
         "alone": describe(alone),
         "capacity_per_second": capacity,
         "offered": {
@@ -229,6 +231,7 @@ async def ask(visitors: Visitors, tally: Tally, *, bad: bool) -> None:
         tally.errors.append(f"{type(error).__name__}: {error}"[:200])
         return
     tally.num_films += 1
+    tally.model = f"{finding['model']} ({finding['revision']})"
     if bad:
         tally.num_bad += 1
         if finding["decision"] != "error":

@@ -4,7 +4,9 @@ Run as it is (`python app.py`), it serves the shipped model, or those that a fil
 `hf-fracture demo` brings other models and examples.
 """
 
+import contextlib
 import os
+import sys
 import threading
 
 # Read when torch and gradio are imported: idle OpenMP threads that spin slow a shared machine 30 times.
@@ -111,7 +113,13 @@ def launch_page(page: gr.Blocks, *, port: int | None = None, share: bool = False
         OSError: If the port is taken.
     """
     page.queue(max_size=MAX_WAITING)
-    _, local_url, share_url = page.launch(
+    with contextlib.redirect_stdout(sys.stderr):  # Gradio announces its MCP server on stdout, quiet or not
+        _, local_url, share_url = _launch(page, port=port, share=share)
+    return share_url or local_url
+
+
+def _launch(page: gr.Blocks, *, port: int | None, share: bool) -> tuple[Any, str, str | None]:
+    launched: tuple[Any, str, str | None] = page.launch(
         server_port=port,
         share=share,
         prevent_thread_lock=True,
@@ -131,7 +139,7 @@ def launch_page(page: gr.Blocks, *, port: int | None = None, share: bool = False
         head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
         app_kwargs={"middleware": [Middleware(Shield, uploads=page.upload_file_set)]},
     )
-    return share_url or local_url
+    return launched
 
 
 def warm_up_aside(classifiers: Mapping[str, FractureClassifier]) -> None:

@@ -170,7 +170,8 @@ def test_film_can_be_pasted(visit: Callable[..., "Visit"], film_path: Path) -> N
 @pytest.mark.browser
 def test_reference_of_the_endpoint_opens(visit: Callable[..., "Visit"]) -> None:
     tab = visit()
-    tab.page.get_by_role("button", name="All parameters and clients").click()
+    tab.open_tab(texts.TAB_PROGRAM)
+    tab.page.get_by_role("button", name="Gradio's own reference").click()
     tab.page.wait_for_function(
         "document.querySelector('.api-docs')?.innerText.includes('/predict') ?? false", timeout=30_000
     )

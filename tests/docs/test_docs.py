@@ -19,7 +19,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 LANGUAGES = {"python", "shell", ""}  # blocks without a language are not run: sketches, and what needs other people
 NEEDED = {  # folders that a page takes for granted
-    "how-to/without-torch.md": ("films", "prepared", "MODEL"),
+    "how-to/without-torch.md": ("films",),
     "how-to/compare.md": ("prepared", "MODEL", "OTHER"),
     "how-to/space.md": ("space",),
 }

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+PHANTOM_SIDE_PX = 96
+
 
 def build_tiny(kind: str, num_labels: int = 2) -> Any:
     """Return an untrained network in eval mode; `kind` is a family of the project or `vit`."""
@@ -63,3 +65,91 @@ def any_network(request: pytest.FixtureRequest) -> Iterator[Any]:
     shake_parameters(model)
     yield model
     assert count_hooks(model) == 0, "every explanation takes its hooks with it"
+
+
+@pytest.fixture(scope="session")
+def phantom_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a network that learned on close-up phantoms, with evidence supervision, for about ten seconds."""
+    import torch
+    from sklearn.metrics import roc_auc_score
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    from hf_fracture.config import RecipeConfig
+    from hf_fracture.training.arguments import FractureTrainingArguments
+    from hf_fracture.training.trainer import train_classifier
+
+    folder = tmp_path_factory.mktemp("phantom_model")
+    torch.manual_seed(0)
+    config = ResNetConfig(embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic")
+    ResNetForImageClassification(config).save_pretrained(folder / "backbone")
+    still = dict.fromkeys(("scale_fraction", "contrast_fraction", "noise_fraction", "mask_dilation_fraction"), 0.0)
+    recipe = RecipeConfig(
+        backbone=str(folder / "backbone"),
+        image_size=PHANTOM_SIDE_PX,
+        rotation_degrees=5.0,
+        translation_fraction=0.05,
+        gamma=1.0,
+        early_stopping_epochs=0,
+        **still,  # type: ignore[arg-type]
+    )
+    arguments = FractureTrainingArguments(
+        output_dir=str(folder / "run"),
+        use_cpu=True,
+        bf16=False,
+        disable_tqdm=True,
+        num_train_epochs=10,
+        per_device_train_batch_size=8,
+        learning_rate=3e-3,
+        save_strategy="no",
+        eval_strategy="no",
+        load_best_model_at_end=False,
+    )
+    splits = build_phantom_splits({"train": (280, 0), "validation": (16, 10_000)})
+    return train_classifier(
+        splits,
+        recipe,
+        arguments,
+        compute_metrics=lambda prediction: {
+            "auroc": float(roc_auc_score(prediction.label_ids, np.diff(prediction.predictions)[:, 0]))  # type: ignore[arg-type, call-overload]
+        },
+    )
+
+
+def draw_close_up(seed: int) -> Any:
+    """Draw a close-up: every second one is fractured, and every fourth of those at the very edge."""
+    from hf_fracture.data.phantoms import draw_phantom
+
+    return draw_phantom(
+        seed,
+        fractured=seed % 2 == 0,
+        size_px=(PHANTOM_SIDE_PX, PHANTOM_SIDE_PX),
+        close_up=True,
+        fracture_at_edge=seed % 8 == 0,
+    )
+
+
+def build_phantom_splits(sizes: dict[str, tuple[int, int]]) -> Any:
+    """Return splits of close-ups from (number, first seed)."""
+    from datasets import Dataset, DatasetDict, Features, Image, List, Value
+
+    lists = List(List(Value("float32")))
+    text = dict.fromkeys(("body_part", "group_id", "source", "source_path"), Value("string"))
+    features = Features({"image": Image(), "label": Value("int64"), "boxes": lists, "polygons": lists, **text})
+
+    def rows(num: int, first_seed: int) -> list[dict[str, Any]]:
+        drawn = [(seed, draw_close_up(seed)) for seed in range(first_seed, first_seed + num)]
+        return [
+            {
+                "image": phantom.image,
+                "label": phantom.label,
+                "boxes": phantom.boxes,
+                "polygons": [],
+                "body_part": phantom.body_part,
+                "group_id": f"phantom-{seed}",
+                "source": "phantoms",
+                "source_path": f"{seed}.png",
+            }
+            for seed, phantom in drawn
+        ]
+
+    return DatasetDict({name: Dataset.from_list(rows(*size), features=features) for name, size in sizes.items()})

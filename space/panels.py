@@ -228,11 +228,15 @@ def describe_map_worth(method: str, scores: Mapping[str, Any] | None) -> str:
     measured = scored.get("peak_in_region")
     if not measured or measured.get("value") is None:
         return texts.MAP_WORTH_UNKNOWN.format(method=name_method(method))
+    if scored.get("sentence"):  # brings the baselines along
+        return f"{scored['sentence']} {texts.MAP_CAUTION}"
     centre = (scores or {}).get("baselines", {}).get("centre", {}).get("peak_in_region", {}).get("value")
-    sentence = scored.get("sentence") or texts.MAP_WORTH.format(
-        value=format_share(measured["value"]), interval=format_interval(measured)
+    sentence = texts.MAP_WORTH.format(
+        value=format_share(measured["value"]),
+        interval=format_interval(measured),
+        centre="not measured" if centre is None else format_share(centre),
     )
-    return f"{sentence} " + texts.MAP_CAUTION.format(centre="not measured" if centre is None else format_share(centre))
+    return f"{sentence} {texts.MAP_CAUTION}"
 
 
 def name_method(method: str) -> str:

@@ -133,8 +133,11 @@ BOX_ALT: Final = "Box around the region that the map points at"
 BOX_NOTE: Final = "The box marks the region around the map's peak; dotted where the film needs a look, solid otherwise."
 MAP_LEGEND: Final = "evidence for a fracture"
 MAP_WORTH_TITLE: Final = "What this map is worth:"
-MAP_WORTH: Final = "Its peak lies in the marked fracture in {value} of the fractured test films ({interval})."
-MAP_CAUTION: Final = "A guess at the centre of the film: {centre}. A map can be wrong where the answer is right."
+MAP_WORTH: Final = (
+    "Its peak lies in the marked fracture in {value} of the fractured test films ({interval}); a guess at the centre: "
+    "{centre}."
+)
+MAP_CAUTION: Final = "A map can be wrong where the answer is right."
 MAP_WORTH_UNKNOWN: Final = (
     "It is not known. Nobody has measured how often {method} points at the "
     "fracture with this model. Take it as a hint where to look, not as a finding."

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import comparison
 import texts
 from hf_fracture.explain.attribution import METHODS, Method
 from hf_fracture.inference.classifier import FractureClassifier
@@ -139,3 +140,17 @@ def test_body_part_that_was_named_changes_what_is_said_and_not_the_answer(reader
     assert texts.PART_OTHER in other
     assert unnamed.split("class='part'")[0].split("class='by'")[0] == hand.split("class='part'")[0]
     assert texts.WAITING in reader.judge(None, "measured", "")
+
+
+def test_two_models_are_compared_on_one_film(reader: FilmReader, film_path: Path, no_film_path: Path) -> None:
+    sides = ("measured", "grad_cam", "unmeasured", "grad_cam")
+    verdict, left, right = comparison.compare_answers(reader, str(film_path), *sides)
+    assert "differ by 0.0 percentage points" in verdict  # the same weights
+    assert "test films" in left
+    assert "test films" not in right
+    refused, left, _ = comparison.compare_answers(reader, str(no_film_path), *sides)
+    assert texts.NO_TWO_ANSWERS in refused
+    assert texts.UNREADABLE in left
+    assert comparison.compare_answers(reader, None, *sides)[0] == ""
+    gone = comparison.compare_answers(reader, str(film_path.parent / "gone.png"), *sides)
+    assert texts.EXPIRED_SENTENCE in gone[1]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hf_fracture.config import RecipeConfig
-from hf_fracture.data.augmentation import augment_films
+from hf_fracture.data.augmentation import augment_films, draw_blend
 from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, fit_letterbox, letterbox_pixels
 from hf_fracture.training.films import FilmDataset, build_collator, draw_mask, mean_fracture_cells
 
@@ -97,3 +97,42 @@ def test_cells_of_a_fracture_are_counted_on_the_map(phantom_splits: Any) -> None
     films = FilmDataset(rows, size_px=64, dilation_px=0)
     small = (4 * 4) / (16 * 16)  # the small box counts by its share of the position, beside a position that is full
     assert mean_fracture_cells(films, cells=4) == pytest.approx((1 + 2 + small) / 2)
+
+
+def test_blended_batch_holds_both_labels_and_both_films(phantom_splits: Any) -> None:
+    films = FilmDataset(phantom_splits["train"], size_px=64, dilation_px=0)
+    small = Preprocessing(size_px=64, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    recipe = RecipeConfig(backbone="x", mixup_alpha=0.4, **STILL)  # type: ignore[arg-type]
+    items = [films[index] for index in range(8)]
+    torch.manual_seed(3)
+    blended = build_collator(small, recipe, is_training=lambda: True, with_masks=False)(items)
+    plain = build_collator(small, recipe, is_training=lambda: False, with_masks=False)(items)
+    assert blended["labels"].shape == (8, 2)
+    torch.testing.assert_close(blended["labels"].sum(dim=1), torch.ones(8))
+    assert plain["labels"].tolist() == [item["label"] for item in items], "validation films are never blended"
+    torch.manual_seed(3)
+    augment_films(*[torch.zeros(8, 1, 64, 64)] * 3, recipe)
+    partner, weight = draw_blend(8, 0.4)
+    assert weight.min() >= 0.5
+    own = weight.view(-1, 1, 1, 1)
+    expected = own * plain["pixel_values"] + (1 - own) * plain["pixel_values"][partner]
+    torch.testing.assert_close(blended["pixel_values"], expected, atol=1e-3, rtol=0)
+    shares = weight * plain["labels"] + (1 - weight) * plain["labels"][partner]
+    torch.testing.assert_close(blended["labels"][:, 1], shares)
+
+
+def test_erased_rectangle_is_grey_and_of_the_promised_size() -> None:
+    torch.manual_seed(0)
+    film = torch.zeros(32, 1, 100, 100)
+    film[..., ::2] = 1.0  # stripes, whose mean grey occurs nowhere else
+    recipe = RecipeConfig(backbone="x", erasing_probability=1.0, **STILL)  # type: ignore[arg-type]
+    erased, inside, _ = augment_films(film, torch.ones_like(film), torch.zeros_like(film), recipe)
+    share = ((erased - 0.5).abs() < 0.05).float().mean(dim=(1, 2, 3))
+    assert (share > 0.005).all()
+    assert (share < 0.11).all()
+    assert share.std() > 0
+    assert (inside == 1).all()
+    half = RecipeConfig(backbone="x", erasing_probability=0.5, **STILL)  # type: ignore[arg-type]
+    some, _, _ = augment_films(film, torch.ones_like(film), torch.zeros_like(film), half)
+    changed = ((some - 0.5).abs() < 0.05).any(dim=(1, 2, 3))
+    assert 4 < changed.sum() < 28

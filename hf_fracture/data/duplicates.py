@@ -112,6 +112,8 @@ class _Search:
         close, others = candidates[:num_close], candidates[num_close:]
         for _ in range(_NUM_ROUNDS):
             close = self._drop_linked(close)
+            if len(close) == 0:
+                break
             chosen = self._choose_forest(close)
             self._align(close[chosen])
             close = close[~chosen]

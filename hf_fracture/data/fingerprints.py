@@ -25,6 +25,7 @@ _BLACK: Final = 2
 _DARKEST_FILLING: Final = 64
 _BRIGHTEST_FILLING: Final = 240
 _STEP_MARGIN_PX: Final = 2
+_CHUNK_FILMS: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,9 @@ def hash_detail(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _sign_orientations(thumbnails: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
     """Return the signs (N, 8, side * side) of the low-frequency block in eight orientations; True is positive."""
     basis = _cosine_basis(thumbnails.shape[1], side)
-    block = basis @ thumbnails.astype(np.float32) @ basis.T  # (N, side, side): rows are vertical frequencies
+    chunks = (thumbnails[start : start + _CHUNK_FILMS] for start in range(0, len(thumbnails), _CHUNK_FILMS))
+    blocks = [basis @ chunk.astype(np.float32) @ basis.T for chunk in chunks]  # a few in floating point at a time
+    block = np.concatenate([np.empty((0, side, side), np.float32), *blocks])  # (N, side, side): rows are vertical
     block[:, 0, 0] = 0.0
     odd = np.where(np.arange(side) % 2, -1.0, 1.0).astype(np.float32)
     signs = np.empty((len(thumbnails), NUM_ORIENTATIONS, side * side), dtype=np.bool_)

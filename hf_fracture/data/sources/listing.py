@@ -112,10 +112,12 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
 
 
 def _read_cells(path: Path, names: Sequence[str], cells: Sequence[str]) -> list[str]:
-    """Return the cells of a row, stripped.
+    """Return the cells of a row, stripped; blank ones beyond the last column, as spreadsheets write, are left out.
 
     A row that was cut short is refused: its missing cells would read as blank, and blank can mean "not fractured".
     """
+    while len(cells) > len(names) and not cells[-1].strip():
+        cells = cells[:-1]
     if len(cells) != len(names):
         raise DatasetError(
             f"{path.name} must have {len(names)} cells in every row, got {len(cells)} in the row that begins with "

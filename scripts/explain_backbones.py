@@ -1,4 +1,4 @@
-"""Where the maps of other backbones point: on phantoms for every family, on real films for models that were trained.
+r"""Where the maps of other backbones point: on phantoms for every family, on real films for models that were trained.
 
     python scripts/explain_backbones.py phantoms WORK_DIR
     python scripts/explain_backbones.py films DATASET NAME=MODEL_DIR [NAME=MODEL_DIR ...]
@@ -10,6 +10,14 @@ with Captum's for every ResNet and ConvNeXt of the table as it is. Backbones of 
 installed, and the file says so. `films` measures trained model folders on the marked fractures of the test split, as
 `hf-fracture explain-eval` does. Both write their part of scripts/results/explanations.json as they go, and leave the
 rest of it. Compute: about five minutes on two cores, and one minute per model.
+
+An ordinary ConvNeXt and ResNet for `films`, small and short (six minutes in all on two quiet cores), the first from
+random weights:
+
+    hf-fracture train DATASET --backbone convnextv2-atto --pretrained false --image_size 160 --evidence_weight 0 \
+        --num_train_epochs 4 --learning_rate 1e-3 --early_stopping_epochs 0 --out WORK_DIR/atto
+    hf-fracture train DATASET --backbone RESNET_50_C4 --image_size 128 --evidence_weight 0 \
+        --num_train_epochs 2 --learning_rate 2e-4 --early_stopping_epochs 0 --out WORK_DIR/resnet-50
 """
 
 import argparse

@@ -72,7 +72,12 @@ def test_page_keeps_no_record_of_what_visitors_did(
 ) -> None:
     asked: dict[str, Any] = {}
     page = app.build_page({"measured": measured})
-    monkeypatch.setattr(page, "launch", lambda **options: asked.update(options) or (None, "http://here", None))
+
+    def launch(**options: Any) -> tuple[None, str, None]:
+        asked.update(options)
+        return None, "http://here", None
+
+    monkeypatch.setattr(page, "launch", launch)
     assert app.launch_page(page) == "http://here"
     assert asked["run_history"] is False
     assert asked["enable_monitoring"] is False

@@ -255,7 +255,6 @@ def write_dicom(path: Path) -> Path:
     meta.MediaStorageSOPInstanceUID = generate_uid()
     header = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     pixels = np.asarray(draw_phantom(2, fractured=False).image).astype(np.uint16) * 16
-    header.update({})
     header.PatientName, header.PatientID, header.StudyInstanceUID = "Bloggs^Jo", "4711", generate_uid()
     header.Modality, header.BodyPartExamined = "DX", "HAND"
     header.Rows, header.Columns = pixels.shape

@@ -28,7 +28,7 @@ from hf_fracture.hub.publish_space import plan_space
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RESULT: Final = ROOT / "scripts" / "results" / "space.json"
-PATIENCE_SECONDS: Final = 300.0
+PATIENCE_SECONDS: Final = 900.0
 ASK: Final = """
 import json, sys
 from gradio_client import Client, handle_file
@@ -89,7 +89,7 @@ def check(work: Path, *, link_torch: bool) -> dict[str, Any]:
         "bytes": num_bytes,
         "packages": len(list(Path(python).parent.parent.glob("lib/python*/site-packages/*.dist-info"))),
         "torch": "linked from another environment, not installed" if link_torch else "installed",
-        "install_seconds": round(installed - start, 1),
+        "install_seconds": round(installed - start, 1) if installed - start > 1 else "of an earlier run",
         "seconds_until_it_listens": round(ready - started, 1),
         "seconds_of_first_request": round(answered - ready, 1),
         "decision": finding["decision"],
@@ -109,17 +109,22 @@ def write_page(page: Path) -> tuple[int, int]:
 
 def build_environment(folder: Path, page: Path, *, link_torch: bool) -> str:
     """Make a fresh environment from the Space's own files, and return its python."""
-    venv.create(folder, with_pip=True, clear=True)
     front, _ = read_front_matter((page / "README.md").read_text(encoding="utf-8"), where="README.md")
     lines = (page / "requirements.txt").read_text(encoding="utf-8").splitlines()
     if link_torch:
         lines = [line for line in lines if not line.startswith(("torch==", "--extra-index-url"))]
+    text = "\n".join([*lines, f"gradio=={front['sdk_version']}"]) + "\n"
+    wanted, python = folder / "requirements.txt", folder / "bin" / "python"
+    if wanted.is_file() and wanted.read_text(encoding="utf-8") == text:
+        return str(python)  # of an earlier run that got this far
+    venv.create(folder, with_pip=True, clear=True)
+    if link_torch:
         take_torch(folder)
-    wanted = folder / "requirements.txt"
-    wanted.write_text("\n".join([*lines, f"gradio=={front['sdk_version']}"]) + "\n", encoding="utf-8")
-    python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "--quiet", "install", "-r", wanted], check=True, stderr=subprocess.DEVNULL)
+    wanted.with_suffix(".new").write_text(text, encoding="utf-8")
+    command = [str(python), "-m", "pip", "--quiet", "install", "-r", str(wanted.with_suffix(".new"))]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     subprocess.run([python, "-m", "pip", "check"], check=True)
+    wanted.with_suffix(".new").rename(wanted)
     return str(python)
 
 

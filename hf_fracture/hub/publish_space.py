@@ -5,6 +5,7 @@ what it needs is listed. May depend on every room below `hub`.
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -199,17 +200,34 @@ def render_requirements(text: str) -> str:
 
 def _list_needed(extras: set[str]) -> list[str]:
     """Return the packages that the given extras of this package need, extras of extras included."""
-    declared = metadata.requires(_PROGRAM) or []
-    waiting, seen, names = [*sorted(extras)], set[str](), set[str]()
-    lines = [line for line in declared if "extra ==" not in line]
+    declared = _read_declared()
+    waiting, seen, names = ["", *sorted(extras)], set[str](), set[str]()
     while waiting:
         extra = waiting.pop()
         if extra not in seen:
             seen.add(extra)
-            lines += [line for line in declared if re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", line)]
+            lines = declared.get(extra, [])
+            names |= {_name_requirement(line) for line in lines}
             waiting += [name for line in lines for name in _read_own_extras(line)]
-    names |= {_name_requirement(line) for line in lines}
     return sorted(names - {_PROGRAM, "gradio"})
+
+
+def _read_declared() -> dict[str, list[str]]:
+    """Return what each extra needs ("" for what is always needed): of the checkout, or else of the installed wheel.
+
+    The metadata of an editable install is as old as its last installation, so a checkout is asked first.
+    """
+    project_path = Path(hf_fracture.__file__).resolve().parent.parent / "pyproject.toml"
+    if project_path.is_file():
+        project = tomllib.loads(project_path.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == _PROGRAM:
+            return {"": project["dependencies"], **project["optional-dependencies"]}
+    declared: dict[str, list[str]] = {}
+    for line in metadata.requires(_PROGRAM) or []:
+        requirement, _, marker = line.partition(";")
+        extra = re.search(r"extra == ['\"]([^'\"]+)['\"]", marker)
+        declared.setdefault(extra[1] if extra else "", []).append(requirement)
+    return declared
 
 
 def _read_own_extras(line: str) -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hf_fracture.data.sources import SOURCES
 from hf_fracture.errors import MissingInputError, PublishError, UsageError
-from hf_fracture.hub import publish_plan
+from hf_fracture.hub import publish_plan, publish_space
 from hf_fracture.hub.publish_dataset import plan_dataset
 from hf_fracture.hub.publish_model import plan_model
 from hf_fracture.hub.publish_plan import PlannedFile, UploadPlan, read_front_matter
@@ -286,13 +286,26 @@ def test_requirements_pin_what_the_named_extras_need() -> None:
     lines = render_requirements("torch==2.13.0+cpu\nhf-fracture[torch]\n").splitlines()
     assert lines[0] == "torch==2.13.0+cpu"
     names = [line.split("==")[0] for line in lines]
-    assert {"numpy", "pillow", "transformers", "captum", "pydicom"} <= set(names)
+    assert {"numpy", "pillow", "onnxruntime", "transformers", "captum", "pydicom"} <= set(names)
     assert names.count("torch") == 1
     assert "gradio" not in names
     assert "datasets" not in names
     assert all("==" in line for line in lines)
     with pytest.raises(PublishError, match="to name hf-fracture"):
         render_requirements("torch\n")
+
+
+def test_requirements_are_the_same_from_a_checkout_and_from_a_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = "hf-fracture[dicom,mcp,torch]\n"
+    project = publish_space._read_declared()
+    lines = [f"{line}; extra == '{extra}'" if extra else line for extra, needs in project.items() for line in needs]
+    expected = render_requirements(text)
+    assert "mcp==" in expected
+    monkeypatch.setattr(publish_space.hf_fracture, "__file__", str(tmp_path / "hf_fracture" / "__init__.py"))
+    monkeypatch.setattr(publish_space.metadata, "requires", lambda name: lines)
+    assert render_requirements(text) == expected
 
 
 def test_built_page_without_a_server_becomes_a_static_space(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ TRAINING_COLUMNS = ["image", "label", "boxes", "polygons"]
 class Budget:
     """What every training gets."""
 
-    image_size: int = 128
+    image_size: int = 96
     batch_size: int = 32
-    num_steps: int = 300
+    num_steps: int = 240
     learning_rate: float = 1.5e-4
     num_folds: int = 3
     seed: int = 42
@@ -120,7 +120,6 @@ def train_and_answer(
         from hf_fracture.training.arguments import FractureTrainingArguments
         from hf_fracture.training.trainer import train_classifier
 
-        shrunk = shrink_films(train_films, budget.image_size)
         recipe = RecipeConfig(
             backbone=backbone, image_size=budget.image_size, evidence_weight=0.0, early_stopping_epochs=0
         )
@@ -136,7 +135,7 @@ def train_and_answer(
             logging_strategy="steps",
             logging_steps=50,
         )
-        splits = DatasetDict(train=shrunk, validation=shrunk)  # never read: no epoch is chosen
+        splits = DatasetDict(train=train_films, validation=train_films)  # the latter is never read
         result = train_classifier(splits, recipe, arguments, compute_metrics=lambda _: {})
         for name, films in tests.items():
             answers = predict_dataset(result.model, result.preprocessing, films, show_progress=True)
@@ -146,7 +145,7 @@ def train_and_answer(
 
 
 def shrink_films(films: Dataset, size_px: int) -> Dataset:
-    """Store the films at the size of the input, so that every pass decodes little."""
+    """Store the films at the size of the input, so that every pass decodes little; `datasets` caches the result."""
     from PIL import Image
 
     from hf_fracture.data.transforms import fit_letterbox
@@ -173,7 +172,7 @@ def run_matrix(films: Films, *, backbone: str, budget: Budget, work_dir: Path) -
             num_train.append(sum(map(len, parts)))
             answers.append(
                 train_and_answer(
-                    concatenate_datasets([part.select_columns(TRAINING_COLUMNS) for part in parts]),
+                    concatenate_datasets([shrink_films(part, budget.image_size) for part in parts]),
                     wanted,
                     backbone=backbone,
                     budget=budget,

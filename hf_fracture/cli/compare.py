@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_fracture.cli.evaluate import describe_dataset, describe_model, predict_split
-from hf_fracture.errors import OutputExistsError
+from hf_fracture.errors import OutputExistsError, UsageError
 from hf_fracture.labels import OPERATING_POINT_NAMES
 
 if TYPE_CHECKING:
@@ -122,7 +122,13 @@ def _load(model: str, label_map: str | None, args: argparse.Namespace) -> "Measu
     from hf_fracture.evaluation.measured_model import load_measured_model
 
     meanings = None if label_map is None else parse_label_map(label_map)
-    return load_measured_model(model, label_map=meanings, trust_remote_code=args.trust_remote_code)
+    loaded = load_measured_model(model, label_map=meanings, trust_remote_code=args.trust_remote_code)
+    if loaded.target != "fracture":
+        raise UsageError(
+            f"compare measures classifiers of fractures, got '{model}', which tells types apart. Measure each of them "
+            "with hf-fracture evaluate."
+        )
+    return loaded
 
 
 def _find_threshold(model: "MeasuredModel", splits: "DatasetDict", args: argparse.Namespace) -> float:

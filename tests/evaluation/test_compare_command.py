@@ -53,3 +53,15 @@ def test_a_comparison_is_not_overwritten_unless_asked(
     assert main(["compare", str(model_dir), str(model_dir), str(dataset_dir), "--out", str(tmp_path), *FEW]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "comparison.json").read_text() == "kept"
+
+
+def test_a_model_of_types_is_sent_to_evaluate(
+    model_dir: Path, dataset_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    types_dir = shutil.copytree(model_dir, tmp_path / "types")
+    config = read_json(types_dir / "config.json")
+    config["fracture"]["label_kind"] = "fracture_type"
+    write_json(types_dir / "config.json", config)
+    command = ["compare", str(model_dir), str(types_dir), str(dataset_dir), "--out", str(tmp_path / "out"), *FEW]
+    assert main(command) == 2
+    assert "tells types apart" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_two_processes_write_the_evaluation_of_one(model_dir: Path, dataset_dir:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(REPOSITORY)}
     for name, prefix in {"one": [], "two": launch}.items():
         arguments = [sys.executable, *prefix, *command, "--out", str(tmp_path / name)]
-        subprocess.run(arguments, check=True, env=environment, capture_output=True, timeout=300)
+        subprocess.run(arguments, check=True, env=environment, capture_output=True, timeout=600)
     contents = [json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("one", "two")]
     assert contents[0]["cohort"] == contents[1]["cohort"] == contents[0]["cohort"] | {"num_films": 30}
     tables = [pq.read_table(tmp_path / name / "predictions.parquet").to_pydict() for name in ("one", "two")]

@@ -21,6 +21,7 @@ from hf_fracture.cli.train import (
     build_field_parser,
     fit,
     going_on,
+    hide_progress,
     load_target,
     read_fields,
     train_model,
@@ -151,11 +152,9 @@ def _run_fold(args: argparse.Namespace, pool: "Dataset", fold: "Fold", number: i
 
 def _follow(args: argparse.Namespace, recipe: "RecipeConfig") -> None:
     """Train the folds as one of several processes that write nothing and say nothing."""
-    import datasets
-
     from hf_fracture.labels import LABEL_NAMES
 
-    datasets.disable_progress_bars()
+    hide_progress()
     _, arguments = read_fields(args, output_dir=args.out / "checkpoints")
     pool, folds = plan(args, recipe, arguments)
     wait_for_all()

@@ -76,12 +76,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _follow(args: argparse.Namespace, recipe: "RecipeConfig", arguments: "FractureTrainingArguments") -> None:
     """Train as one of several processes that write nothing and say nothing."""
-    import datasets
-
-    datasets.disable_progress_bars()
+    hide_progress()
     splits, label_names = load_target(args.dataset, recipe)
     wait_for_all()
     fit(splits, label_names, recipe, arguments)
+
+
+def hide_progress() -> None:
+    """Leave progress to the first of several processes."""
+    import datasets
+    from transformers.utils import logging
+
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
 
 
 def wait_for_all() -> None:
@@ -102,11 +109,32 @@ def going_on(out_dir: Path) -> Iterator[None]:
 
 
 def load_target(dataset: str, recipe: "RecipeConfig") -> tuple["DatasetDict", tuple[str, ...]]:
-    """Load a dataset with what the recipe tells apart in the column `label`; also return the classes' names."""
+    """Load a dataset with what the recipe tells apart in the column `label`; also return the classes' names.
+
+    Raises:
+        MissingInputError: If there is no such dataset; the nearest name is suggested.
+    """
     from hf_fracture.evaluation.films import load_splits
     from hf_fracture.training.fracture_types import choose_target
 
-    return choose_target(load_splits(dataset), recipe.target)
+    try:
+        splits = load_splits(dataset)
+    except MissingInputError as error:
+        raise MissingInputError(f"{error}{_suggest_dataset(Path(dataset))}") from error
+    return choose_target(splits, recipe.target)
+
+
+def _suggest_dataset(dataset: Path) -> str:
+    """Return a sentence on the dataset that was probably meant, or nothing."""
+    from hf_fracture.data.sources import SOURCES
+
+    beside = [path.name for path in dataset.parent.iterdir() if path.is_dir()] if dataset.parent.is_dir() else []
+    near = difflib.get_close_matches(dataset.name, [*beside, *SOURCES], n=1)
+    if not near:
+        return ""
+    if near[0] in beside:
+        return f" Did you mean '{dataset.with_name(near[0])}'?"
+    return f" To get {near[0]}: hf-fracture data prepare {near[0]} --source DIR --out {near[0]}."
 
 
 def train_model(

@@ -117,6 +117,13 @@ def test_unknown_backbone_and_dataset_are_named(
     assert "Did you mean resnet-50" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none"), "--out", str(tmp_path / "b"), "--backbone", "resnet-18"]) == 2
     assert "Expected a prepared dataset" in capsys.readouterr().err
+    for name, hint in (
+        ("phantom", f"Did you mean '{prepared_dir}'"),
+        ("fracatlass", "hf-fracture data prepare fracatlas"),
+    ):
+        missing = str(prepared_dir.with_name(name))
+        assert main(["train", missing, "--out", str(tmp_path / "c"), "--backbone", "resnet-18"]) == 2
+        assert hint in capsys.readouterr().err
 
 
 def test_types_train_through_the_same_command_and_come_out_of_the_pipeline(

@@ -54,7 +54,7 @@ def test_trajectory_moves(trajectories: dict[str, dict[str, Any]]) -> None:
 def test_two_processes_of_torchrun_write_one_model_and_speak_with_one_voice(
     prepared_phantoms_dir: Path, tiny_convnext_dir: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "hf_fracture.cli", "train", str(prepared_phantoms_dir), "--backbone", str(tiny_convnext_dir)]
     command += ["--out", str(tmp_path / "run"), "--image_size", "32", "--evidence_weight", "0", "--use_cpu", "true"]
     command += ["--bf16", "false", "--num_train_epochs", "1", "--per_device_train_batch_size", "4"]
@@ -82,7 +82,7 @@ def test_two_processes_of_torchrun_write_one_model_and_speak_with_one_voice(
 def test_gpu_learns_in_bf16_and_under_fsdp(
     prepared_phantoms_dir: Path, tiny_convnext_dir: Path, tmp_path: Path, sharding: str
 ) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1", "--master_port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "1"]
     command += ["-m", "hf_fracture.cli", "train", str(prepared_phantoms_dir), "--backbone", str(tiny_convnext_dir)]
     command += ["--out", str(tmp_path / "run"), "--image_size", "64", "--evidence_weight", "0", "--bf16", "true"]
     command += ["--num_train_epochs", "2", *(["--fsdp", sharding] if sharding else [])]

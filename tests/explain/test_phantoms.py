@@ -87,7 +87,7 @@ def test_randomising_the_head_destroys_the_map_and_all_layers_leave_nothing(
                 float(np.mean([compare_maps(*pair) for pair in zip(before, after, strict=True)]))
             )
     names = list(hits)
-    assert trained_hits >= 0.9
+    assert trained_hits >= 0.8
     assert np.mean(similarities[names[0]]) < 0.7, similarities
     assert np.mean(hits[names[0]]) < 0.75 * trained_hits, hits
     assert np.mean(similarities[names[-1]]) < 0.5, similarities

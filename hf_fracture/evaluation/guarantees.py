@@ -263,7 +263,7 @@ def _reduce(
     kept = true == label
     scores = np.full(int(group_index.max()) + 1, np.inf if keep_lowest else -np.inf)
     (np.minimum if keep_lowest else np.maximum).at(scores, group_index[kept], prob[kept])
-    return scores[np.isfinite(scores)]
+    return np.asarray(scores[np.isfinite(scores)], dtype=np.float64)
 
 
 def _count_allowed(num_groups: int, max_fraction: float, confidence_level: float) -> int:

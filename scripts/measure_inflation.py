@@ -3,11 +3,10 @@
     python scripts/measure_inflation.py PUBLISHED_DIR CLEAN_DIR
 
 Both folders come from `hf-fracture data prepare kaggle_multi_region`, the first with `--split published`. The recipe is
-that of the Global Health Medical Center project: convolutions, pooling, dropout, Adam, a falling learning rate, mild
+that of the Global Health Medical Center project: convolutions, pooling, dropout, Adam, a falling learning rate,
 augmentation, cross-entropy. Seed and number of steps are the same for both; nothing is chosen on the measured films, so
-the clean split is measured on validation and test together. How well the network knows its own training films by heart
-(`train_accuracy`) stands beside each row. Writes scripts/results/inflation.json. Compute: about ten minutes on two
-cores.
+the clean split is measured on validation and test together. Writes scripts/results/inflation.json. Compute: about ten
+minutes on two cores.
 """
 
 import sys
@@ -34,19 +33,14 @@ RESULT_PATH = Path(__file__).resolve().parent / "results" / "inflation.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What both trainings get; the last five are the ranges of the augmentation."""
+    """What both trainings get."""
 
-    size_px: int = 48
+    size_px: int = 96
     batch_size: int = 64
-    num_steps: int = 2000
+    num_steps: int = 1200
     learning_rate: float = 1e-3
     dropout: float = 0.5
     seed: int = 0
-    rotation_degrees: float = 5.0
-    scale_fraction: float = 0.05
-    translation_fraction: float = 0.03
-    gamma: float = 1.1
-    contrast_fraction: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,26 +63,12 @@ def load_films(parts: list[Any], size_px: int) -> Films:
 
 
 def build_network(dropout: float) -> nn.Module:
-    """Return four blocks of convolution and pooling, a dense layer with dropout, and two outputs."""
+    """Return three blocks of convolution and pooling, a dense layer with dropout, and two outputs."""
     blocks: list[nn.Module] = []
-    for before, after in ((1, 16), (16, 32), (32, 64), (64, 128)):
+    for before, after in ((1, 32), (32, 64), (64, 128)):
         blocks += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
     head = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128 * 16, 128), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*blocks, *head, nn.Linear(128, 2))
-
-
-def build_augmentation(budget: Budget) -> RecipeConfig:
-    """Return the recipe that `augment_films` reads its ranges from."""
-    return RecipeConfig(
-        backbone="small CNN",
-        rotation_degrees=budget.rotation_degrees,
-        scale_fraction=budget.scale_fraction,
-        translation_fraction=budget.translation_fraction,
-        gamma=budget.gamma,
-        contrast_fraction=budget.contrast_fraction,
-        noise_fraction=0.0,
-        horizontal_flip=False,
-    )
 
 
 def to_batch(films: Films, index: NDArray[np.intp]) -> Tensor:
@@ -100,7 +80,7 @@ def train(films: Films, budget: Budget, name: str) -> nn.Module:
     """Train for the budget's steps; the rate falls to 0 as a cosine."""
     torch.manual_seed(budget.seed)
     rng = np.random.default_rng(budget.seed)
-    recipe = build_augmentation(budget)
+    recipe = RecipeConfig(backbone="small CNN")
     network = build_network(budget.dropout)
     optimizer = torch.optim.Adam(network.parameters(), lr=budget.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.num_steps)
@@ -128,9 +108,7 @@ def predict(network: nn.Module, films: Films) -> NDArray[np.float64]:
 
 def measure(protocol: str, train_films: Films, test_films: Films, budget: Budget) -> dict[str, Any]:
     """Train, predict, and return one row with intervals over groups."""
-    network = train(train_films, budget, protocol)
-    prob = predict(network, test_films)
-    learned = (predict(network, train_films) >= 0.5) == (train_films.labels == 1)
+    prob = predict(train(train_films, budget, protocol), test_films)
     true, groups = test_films.labels, test_films.groups
     correct = ((prob >= 0.5) == (true == 1)).astype(np.float64)
 
@@ -146,7 +124,6 @@ def measure(protocol: str, train_films: Films, test_films: Films, budget: Budget
         "num_groups": len(np.unique(groups)),
         "num_fractured": int(true.sum()),
         "num_copied": int(np.isin(groups, train_films.groups).sum()),
-        "train_accuracy": float(learned.mean()),
         "auroc": estimate(auroc(true, prob), resampled["auroc"]).to_dict(),
         "accuracy": estimate(float(correct.mean()), resampled["accuracy"]).to_dict(),
     }

@@ -152,7 +152,7 @@ def shrink_films(films: Dataset, size_px: int) -> Dataset:
 
     def shrink(row: dict[str, Any]) -> dict[str, Any]:
         image = row["image"].convert("L")
-        size = fit_letterbox(*image.size, size_px).scaled_size
+        size = fit_letterbox(image.width, image.height, size_px).scaled_size
         return {"image": image.resize(size, Image.Resampling.BICUBIC), "boxes": [], "polygons": []}
 
     return films.select_columns(TRAINING_COLUMNS).map(shrink, desc="shrink")

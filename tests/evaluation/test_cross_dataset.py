@@ -44,7 +44,7 @@ def build_films(films: list[tuple[str, str, str, Image.Image]]) -> "Dataset":
 def draw(seed: int) -> Image.Image:
     """Draw a film that looks like no other."""
     levels = gaussian_filter(np.random.default_rng(seed).normal(size=(200, 160)), 6)
-    return Image.fromarray(np.uint8(255 * (levels - levels.min()) / np.ptp(levels)))
+    return Image.fromarray((255 * (levels - levels.min()) / np.ptp(levels)).astype(np.uint8))
 
 
 def test_original_stands_for_its_group() -> None:

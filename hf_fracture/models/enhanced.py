@@ -82,7 +82,8 @@ def _build_network(config: EnhancedConfig) -> PreTrainedModel:
     if config.network is None:  # transformers builds an empty configuration to find out the defaults
         return PlainCnnForImageClassification(PlainCnnConfig(num_labels=config.num_labels))
     model_type = config.network["model_type"]
-    labels = {"id2label": config.id2label, "label2id": config.label2id}
+    # timm's configuration takes the number from here, since a nested one keeps no labels of its own.
+    labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
     if model_type in _OWN_NETWORKS:
         config_class, model_class = _OWN_NETWORKS[model_type]
         return model_class(config_class.from_dict(config.network, **labels))

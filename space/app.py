@@ -7,12 +7,16 @@ Run as it is (`python app.py`), it serves the shipped model, or those that a fil
 import contextlib
 import os
 import sys
+import tempfile
 import threading
 
 # Read when torch and gradio are imported: idle OpenMP threads that spin slow a shared machine 30 times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Uploads lie in a folder of this page alone: everything in it that is old is deleted.
+if "GRADIO_TEMP_DIR" not in os.environ:
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="hf-fracture-uploads-")
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -33,7 +37,7 @@ from endpoints import add_endpoints
 from hf_fracture.inference.classifier import DEFAULT_MODEL_NAME, FractureClassifier
 from one_film import PRIVATE, Example, ExampleSet, add_desk
 from reader import FilmReader
-from sessions import SessionFilms
+from sessions import SessionFilms, keep_clean
 from several_films import MAX_FILMS, add_batch
 from shield import Shield
 from theme import build_theme
@@ -115,6 +119,8 @@ def launch_page(page: gr.Blocks, *, port: int | None = None, share: bool = False
     page.queue(max_size=MAX_WAITING)
     with contextlib.redirect_stdout(sys.stderr):  # Gradio announces its MCP server on stdout, quiet or not
         _, local_url, share_url = _launch(page, port=port, share=share)
+    uploads_dir = Path(os.environ["GRADIO_TEMP_DIR"])
+    keep_clean(uploads_dir, max_age_seconds=KEEP_SECONDS, every_seconds=CLEANING_SECONDS)
     return share_url or local_url
 
 

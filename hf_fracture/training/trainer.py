@@ -121,6 +121,8 @@ def train_classifier(
         also = (AVERAGE_NAME,) if recipe.ema_decay > 0 else ()
         trainer.train(resume_from_checkpoint=find_checkpoint(checkpoint_dir, also=also))
         trainer.finish()
+        # Else the network would go on to answer in bf16, and be calibrated on answers that its folder never gives.
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     classifier = fold_evidence(model.to("cpu", torch.float32)) if isinstance(model, EvidenceClassifier) else model
     standard = cast(PreTrainedModel, classifier.to("cpu", torch.float32).eval())
     # Weighing or drawing class k by w shifts its logit by log w; taking it out gives back the data's own prevalence.

@@ -5,7 +5,8 @@
 The targets, their seeds and what must hold of every answer are in tests/fuzz/targets.py. A mutated file that leads to
 an outcome not seen before joins the seeds. A finding is an exception that is no sentence of ours, an answer that cannot
 be true, more than 2 seconds of the processor, or more than 500 MB of memory; its files are kept in `--keep`, and the
-exit status is 1. Each target runs in a process of its own. Writes scripts/results/fuzz.json.
+exit status is 1. Each target runs in a process of its own. Writes scripts/results/fuzz.json, in which targets that were
+not named keep their earlier account.
 """
 
 import argparse
@@ -126,7 +127,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="folder for the files of findings")
     args = parser.parse_args()
-    account: dict[str, Any] = {"command": f"python scripts/fuzz.py --minutes {args.minutes:g}", "targets": {}}
+    earlier = json.loads(RESULT_PATH.read_text(encoding="utf-8"))["targets"] if RESULT_PATH.is_file() else {}
+    account: dict[str, Any] = {"command": f"python scripts/fuzz.py --minutes {args.minutes:g}", "targets": earlier}
     for name in args.targets:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             result = pool.submit(fuzz, name, 60 * args.minutes, args.seed, args.keep).result()

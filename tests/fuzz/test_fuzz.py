@@ -98,6 +98,14 @@ def test_what_fuzzing_or_reading_the_code_found_is_a_sentence_now(case: str, tmp
     assert len(str(caught.value)) < MAX_SENTENCE
 
 
+def test_folders_of_long_names_are_quoted_shortly(tmp_path: Path) -> None:
+    for letter in "abcdef":
+        (tmp_path / (letter * 200)).mkdir()
+        (tmp_path / (letter * 200) / "film.png").write_bytes(b"")
+    outcome = TARGETS["class folders"].run({}, tmp_path)
+    assert outcome == ", ".join(["DatasetError"] * 4)
+
+
 def test_damaged_dicom_header_does_not_spill_the_patient_behind_it() -> None:
     """An element whose length runs on makes its text hold what follows, the patient's number among it."""
     whole = TARGETS["dicom"].build_seeds()["plain"]["film"]

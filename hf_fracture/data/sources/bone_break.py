@@ -11,7 +11,7 @@ from typing import Final
 from hf_fracture.data.schema import RawRow
 from hf_fracture.data.sources.class_folders import read_split_name
 from hf_fracture.data.sources.info import Download, SourceInfo
-from hf_fracture.data.sources.listing import check_folder, list_images, list_subfolders
+from hf_fracture.data.sources.listing import check_folder, list_images, list_subfolders, quote
 from hf_fracture.errors import DatasetError
 from hf_fracture.labels import FRACTURED
 
@@ -52,13 +52,15 @@ def read_rows(data_dir: Path) -> Iterator[RawRow]:
         if fracture_type is None:
             if list_images(folder):
                 raise DatasetError(
-                    f"Expected folders named after the fracture types {', '.join(FRACTURE_TYPES)}, got '{folder.name}' "
+                    f"Expected folders named after the fracture types {', '.join(FRACTURE_TYPES)}, got "
+                    f"'{quote(folder.name)}' "
                     f"with films in {folder.parent}. Rename it, or move it away."
                 )
             continue
         if fracture_type in seen:
             raise DatasetError(
-                f"Expected one folder for each fracture type, got '{seen[fracture_type].name}' and '{folder.name}' for "
+                f"Expected one folder for each fracture type, got '{quote(seen[fracture_type].name)}' and "
+                f"'{quote(folder.name)}' for "
                 f"{fracture_type} in {folder.parent}. Merge or rename them."
             )
         seen[fracture_type] = folder
@@ -84,7 +86,7 @@ def _find_root(data_dir: Path) -> Path:
     if not any(read_type_name(folder.name) for folder in folders):
         raise DatasetError(
             f"Expected folders named after fracture types, such as 'Spiral Fracture', in {data_dir}, got "
-            f"{', '.join(repr(folder.name) for folder in folders) or 'none'}. Check --source."
+            f"{quote(', '.join(repr(folder.name) for folder in folders) or 'none', 200)}. Check --source."
         )
     return data_dir
 

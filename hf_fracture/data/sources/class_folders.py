@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from hf_fracture.data.schema import RawRow
-from hf_fracture.data.sources.listing import list_images, list_subfolders
+from hf_fracture.data.sources.listing import list_images, list_subfolders, quote
 from hf_fracture.errors import DatasetError
 from hf_fracture.labels import FRACTURED, NOT_FRACTURED
 
@@ -113,8 +113,8 @@ def _match_folders(folders: Sequence[Path], read_name: Callable[[str], T | None]
             matches.unknown.append(folder)
         elif meaning in matches.matched:
             raise DatasetError(
-                f"Expected one folder for each class and split, got '{matches.matched[meaning].name}' and "
-                f"'{folder.name}' for the same in {folder.parent}. Merge or rename them."
+                f"Expected one folder for each class and split, got '{quote(matches.matched[meaning].name)}' and "
+                f"'{quote(folder.name)}' for the same in {folder.parent}. Merge or rename them."
             )
         else:
             matches.matched[meaning] = folder
@@ -129,7 +129,8 @@ def _read_classes(
         found = ", ".join(f"'{path.name}'" for path in classes.unknown) or "none"
         raise DatasetError(
             f"Expected folders named after the classes, such as 'fractured' and 'not fractured', in {folder}, got "
-            f"{found}. Rename them, or list the films in a metadata.csv with the columns file_name and label."
+            f"{quote(found, 200)}. Rename them, or list the films in a metadata.csv with the columns file_name and "
+            "label."
         )
     _refuse_unknown(classes.unknown, list_files)
     filed: set[Path] = set()
@@ -148,6 +149,6 @@ def _refuse_unknown(folders: Sequence[Path], list_files: Callable[[Path], Sequen
         films = list_files(folder)
         if films:
             raise DatasetError(
-                f"Expected every folder of films to be named after a class or split, got '{folder.name}' with "
-                f"{len(films):,} films in {folder.parent}. Rename it, or move it away."
+                f"Expected every folder of films to be named after a class or split, got '{quote(folder.name)}' "
+                f"with {len(films):,} films in {folder.parent}. Rename it, or move it away."
             )

@@ -88,13 +88,13 @@ def test_command_writes_what_card_and_page_read(
     assert "3 marked fractures of phantoms test" in capsys.readouterr().out
     checks = content["checks"]["grad_cam"]
     assert checks["num_films"] == 2
-    assert [step["layers"] for step in checks["randomisation"]][0] == "head"
+    assert next(step["layers"] for step in checks["randomisation"]) == "head"
     assert len(checks["randomisation"]) == 5
     assert len(checks["deletion"]["curve"]) == len(checks["insertion"]["curve_random"]) == 17
     assert checks["deletion"]["curve"][0] == pytest.approx(checks["insertion"]["curve"][-1])
     assert checks["repeatability"]["similarity_over_seeds"]["value"] == 1.0
     assert 0 < checks["infidelity"]["value"]["value"] <= checks["infidelity"]["of_no_map"]["value"] * (1 + 1e-5)
-    assert [(row["column"], row["num_films"]) for row in content["groups"]][0] == ("body_part", 3)
+    assert next((row["column"], row["num_films"]) for row in content["groups"]) == ("body_part", 3)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "attribution.json",
         *(f"{name}.{kind}" for name in ("peak_in_region", "randomisation", "deletion_insertion") for kind in PLOTS),

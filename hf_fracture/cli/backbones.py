@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> int:
     from hf_fracture.models.backbone_table import BACKBONES
 
     if args.json:
-        for name, row in BACKBONES.items():
-            sys.stdout.write(json.dumps({"name": name, **asdict(row)}) + "\n")
+        for name, backbone in BACKBONES.items():
+            sys.stdout.write(json.dumps({"name": name, **asdict(backbone)}) + "\n")
         return 0
-    rows = [HEADINGS, *(_describe(name, row) for name, row in BACKBONES.items())]
+    rows = [HEADINGS, *(_describe(name, backbone) for name, backbone in BACKBONES.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]

@@ -146,7 +146,8 @@ def fit_discriminant(
 def _standardise(
     features: NDArray[np.floating], centre: NDArray[np.floating], scale: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    return np.clip((_transform(features) - centre) / scale, -MAX_DEVIATION, MAX_DEVIATION)
+    standardised: NDArray[np.float64] = (_transform(features) - centre) / scale
+    return standardised.clip(-MAX_DEVIATION, MAX_DEVIATION)
 
 
 def _transform(features: NDArray[np.floating]) -> NDArray[np.float64]:

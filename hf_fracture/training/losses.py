@@ -75,7 +75,7 @@ def build_film_loss(
         loss = (soft_cross_entropies(logits, shares, gamma=focal_gamma) @ weights.to(logits.device)).sum()
         if evidence_weight > 0:
             loss = loss + evidence_weight / cells_per_fracture * outputs["evidence_losses"].sum()
-        num_films = len(labels) if num_items_in_batch is None else num_items_in_batch
+        num_films: Tensor | float = len(labels) if num_items_in_batch is None else num_items_in_batch
         if labels.ndim == 2 and num_items_in_batch is not None:
             num_films = num_films / labels.shape[1]
         return loss / num_films

@@ -76,7 +76,7 @@ def test_edges_follow_a_bone_s_outline_one_pixel_wide() -> None:
     film = torch.zeros(64, 64)
     film[20:44, 16:48] = 0.6
     edges = find_edges(*grey_film(film))[0, 0]
-    assert edges.unique().tolist() == [0, 1]
+    assert sorted(set(edges.flatten().tolist())) == [0, 1]
     columns = edges[32].nonzero().flatten().tolist()
     assert len(columns) == 2
     assert abs(columns[0] - 15.5) <= 1

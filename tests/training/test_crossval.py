@@ -53,7 +53,7 @@ def test_folds_depend_on_ids_and_seed_and_not_on_the_order_of_films() -> None:
 
 
 def test_copies_and_doubtful_films_may_train_and_never_measure() -> None:
-    columns = {
+    columns: dict[str, list[Any]] = {
         "group_id": ["a", "a", "b", "c", "c", "p", "p", "p"],
         "label": [0] * 8,
         "body_part": [None] * 8,

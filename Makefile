@@ -1,7 +1,7 @@
 # Every verb that a person needs; `make help` lists them. Needs only make, bash and Python 3.11 or newer.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quality style bench clean
+.PHONY: help setup demo test quality style docs bench clean
 
 VENV ?= .venv
 ARGS ?=
@@ -39,6 +39,12 @@ style: $(STAMP) ## Format the code, and render model_card.md and the README's ta
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/python scripts/render_documents.py
+	@$(BIN)/python scripts/render_results.py
+	@$(BIN)/python scripts/render_notebook.py
+
+docs: $(STAMP) ## Build the documentation site into site/
+	@$(PIP) --no-build-isolation --editable '.[docs]'
+	@$(BIN)/mkdocs build --strict
 
 bench: $(STAMP) ## Measure speed as ratios, side by side in one run
 	@$(BIN)/python scripts/bench.py $(ARGS)

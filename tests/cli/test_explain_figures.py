@@ -31,7 +31,8 @@ def share(value: float | None, lower: float | None = None, upper: float | None =
 def hill(_film: Image.Image) -> NDArray[np.float64]:
     """A pyramid of height 1 over the whole film: a cut at t marks the middle 1 - t of each side."""
     ramp = 1 - np.abs(np.linspace(-1, 1, 100))
-    return np.minimum(ramp[:, None], ramp[None, :])
+    pyramid: NDArray[np.float64] = np.minimum(ramp[:, None], ramp[None, :])
+    return pyramid
 
 
 @pytest.mark.parametrize("side", [20, 50, 80])

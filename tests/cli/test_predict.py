@@ -255,8 +255,8 @@ def test_studies_and_dicom_results_come_from_the_headers_and_leave_the_films_as_
 def write_dicom(path: Path, *, study: str, view: str, seed: int) -> None:
     pixels = np.asarray(draw_phantom(seed, fractured=False, size_px=(240, 320)).image)
     meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    meta.MediaStorageSOPInstanceUID = f"1.9.{seed}"
+    meta.MediaStorageSOPClassUID = pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.1")
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.UID(f"1.9.{seed}")
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     film = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID

@@ -479,7 +479,7 @@ def test_doubtful_labels_never_measure_anything_and_train_only_if_kept(
     source = write_layout("grazpedwri_dx", num_patients=12)
     splits: dict[str, Counter[str]] = {}
     for rule in ("keep", "leave_out"):
-        options = PrepareOptions(doubtful_labels=rule, num_workers=1)  # type: ignore[arg-type]
+        options = PrepareOptions(doubtful_labels=rule, num_workers=1)
         out_dir = prepare_dataset("grazpedwri_dx", source, tmp_path / rule, options=options)
         doubtful = {entry["source_path"] for entry in read_account(out_dir)["doubtful_labels"]}
         assert len(doubtful) == 2

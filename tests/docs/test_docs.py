@@ -95,6 +95,7 @@ def backbone_on_the_hub(hub: StubHub, tiny_model_dir: Path) -> None:
     from hf_fracture.models.backbones import BACKBONES
 
     row = BACKBONES["resnet-18"]
+    assert row.hub_id is not None
     files = {path.name: path.read_bytes() for path in tiny_model_dir.iterdir() if path.is_file()}
     commit = Commit("0" * 40, None, "tiny", files)
     refs = {"main": commit.oid}

@@ -16,7 +16,8 @@ def build_tiny(kind: str, num_labels: int = 2) -> Any:
     import transformers
 
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_labels": num_labels}
+    labels: dict[str, Any] = {"num_labels": num_labels}
+    sizes: dict[str, Any] = {"hidden_sizes": [8, 16], "depths": [1, 1], **labels}
     build: dict[str, Any] = {
         "resnet": lambda: transformers.ResNetForImageClassification(
             transformers.ResNetConfig(embedding_size=8, layer_type="basic", **sizes)
@@ -28,12 +29,10 @@ def build_tiny(kind: str, num_labels: int = 2) -> Any:
             transformers.ConvNextV2Config(num_stages=2, **sizes)
         ),
         "mobilenet": lambda: transformers.MobileNetV2ForImageClassification(
-            transformers.MobileNetV2Config(depth_multiplier=0.1, min_depth=8, num_labels=num_labels)
+            transformers.MobileNetV2Config(depth_multiplier=0.1, min_depth=8, **labels)
         ),
         "vit": lambda: transformers.ViTForImageClassification(
-            transformers.ViTConfig(
-                hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=64, num_labels=num_labels
-            )
+            transformers.ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=64, **labels)
         ),
     }
     return build[kind]().eval()
@@ -110,7 +109,7 @@ def phantom_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
         recipe,
         arguments,
         compute_metrics=lambda prediction: {
-            "auroc": float(roc_auc_score(prediction.label_ids, np.diff(prediction.predictions)[:, 0]))  # type: ignore[arg-type, call-overload]
+            "auroc": float(roc_auc_score(prediction.label_ids, np.diff(prediction.predictions)[:, 0]))
         },
     )
 

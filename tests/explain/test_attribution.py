@@ -96,13 +96,13 @@ def test_hook_that_a_failing_method_leaves_behind_is_removed(
     letterbox: Letterbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from hf_fracture.explain import attribution
+    from hf_fracture.explain.captum_methods import FUNCTIONS
 
     def leave_hook(*_: object) -> None:
         model.classifier.register_forward_hook(lambda *_: None)
         raise RuntimeError("interrupted")
 
-    monkeypatch.setitem(attribution.FUNCTIONS, "saliency", leave_hook)
+    monkeypatch.setitem(FUNCTIONS, "saliency", leave_hook)
     with pytest.raises(RuntimeError, match="interrupted"):
         attribute(model, pixel_values, letterbox, method="saliency")
     assert count_hooks(model) == 0

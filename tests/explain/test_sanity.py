@@ -107,7 +107,8 @@ class MovingSpot(Explainer):
     """An explainer that marks the brightest pixel: the perfect companion of a moved film."""
 
     def __call__(self, pixel_values: NDArray[np.float32], *, seed: int = 0) -> NDArray[np.float32]:
-        return pixel_values[0]
+        brightness: NDArray[np.float32] = pixel_values[0]
+        return brightness
 
 
 class StuckSpot(Explainer):

@@ -37,7 +37,7 @@ def assert_one_sentence(answer: Answer, *words: str) -> None:
 
 def test_dry_run_lists_what_would_go_and_asks_nobody(hub: StubHub, client: HubClient, release_dir: Path) -> None:
     answer = client.run("publish", "model", release_dir, REPO, "--dry-run")
-    listed = dict(reversed(line.split("\t")) for line in answer.stdout.splitlines())
+    listed = {name: size for size, name in (line.split("\t") for line in answer.stdout.splitlines())}
     assert listed == {name: str(len(content)) for name, content in read_release(release_dir).items()}
     assert hub.requests == []
     assert client.run("publish", "model", release_dir, REPO).status == 0

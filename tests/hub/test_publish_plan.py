@@ -5,12 +5,14 @@ import json
 import pickle
 import shutil
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
+import hf_fracture
 from hf_fracture.data.sources import SOURCES
 from hf_fracture.errors import MissingInputError, PublishError, UsageError
 from hf_fracture.hub import publish_plan, publish_space
@@ -303,8 +305,8 @@ def test_requirements_are_the_same_from_a_checkout_and_from_a_wheel(
     lines = [f"{line}; extra == '{extra}'" if extra else line for extra, needs in project.items() for line in needs]
     expected = render_requirements(text)
     assert "mcp==" in expected
-    monkeypatch.setattr(publish_space.hf_fracture, "__file__", str(tmp_path / "hf_fracture" / "__init__.py"))
-    monkeypatch.setattr(publish_space.metadata, "requires", lambda name: lines)
+    monkeypatch.setattr(hf_fracture, "__file__", str(tmp_path / "hf_fracture" / "__init__.py"))
+    monkeypatch.setattr(metadata, "requires", lambda name: lines)
     assert render_requirements(text) == expected
 
 

@@ -384,7 +384,8 @@ def test_threads_get_the_answers_that_one_thread_gets(classifier: FractureClassi
 
 def test_forward_pass_leaves_no_hook(classifier: FractureClassifier, films: list[Path]) -> None:
     classifier.examine(films[0])
-    assert not any(module._forward_hooks for module in classifier._engine._model.modules())
+    engine: Any = classifier._engine
+    assert not any(module._forward_hooks for module in engine._model.modules())
 
 
 def test_import_of_the_package_and_the_class_loads_nothing_heavy() -> None:

@@ -36,7 +36,8 @@ def tiny_backbone_dir(tmp_path: Path) -> Path:
 
 def build_tiny(backbone_dir: Path, **fields: Any) -> Any:
     torch.manual_seed(1)
-    return build_recipe_model(RecipeConfig(backbone=str(backbone_dir), evidence_weight=0.0, **fields)).eval()
+    model: Any = build_recipe_model(RecipeConfig(backbone=str(backbone_dir), evidence_weight=0.0, **fields))
+    return model.eval()
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))

@@ -58,14 +58,14 @@ def test_weights_stored_in_half_precision_load_in_single(model_dir: Path) -> Non
 
 
 def test_weights_beyond_half_precision_are_not_stored_as_infinity(model_dir: Path) -> None:
-    model = load_model(model_dir)
+    model: Any = load_model(model_dir)
     record = read_record(model_dir)
     assert record is not None
     with torch.no_grad():
         for parameter in model.classifier.parameters():
             parameter.mul_(1e6)
     save_model_folder(model, model_dir, preprocessing=read_preprocessing(model_dir), record=record, run={})
-    again = load_model(model_dir)
+    again: Any = load_model(model_dir)
     assert all(torch.isfinite(parameter).all() for parameter in again.parameters())
     assert torch.equal(again.classifier[1].weight, model.classifier[1].weight)
 

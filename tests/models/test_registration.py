@@ -23,7 +23,7 @@ from hf_fracture.models.enhanced import EnhancedConfig, EnhancedForImageClassifi
 from hf_fracture.models.plain_cnn import PlainCnnConfig, PlainCnnForImageClassification
 
 NAMES = ("deepconvnet", "plain_cnn", "canny_resnet", "clahe_deepconvnet")
-LABELS = {"id2label": ID2LABEL, "label2id": LABEL2ID}
+LABELS: dict[str, Any] = {"id2label": ID2LABEL, "label2id": LABEL2ID}
 FRESH_PROCESS = """
 import json, sys
 from transformers import pipeline
@@ -43,9 +43,10 @@ def build(name: str) -> Any:
     if name == "plain_cnn":
         return PlainCnnForImageClassification(PlainCnnConfig(hidden_sizes=[4, 8], dense_units=8, **LABELS))
     if name == "canny_resnet":
-        network = ResNetConfig(
+        backbone: Any = ResNetConfig(
             num_channels=4, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
-        ).to_dict()
+        )
+        network = backbone.to_dict()
         steps = ["inpaint_markers", "noise_floor", "equalize", "canny"]
         config = EnhancedConfig(network=network, enhancement=steps, head_units=4, head_dropout=0.5, **LABELS)
     else:

@@ -143,7 +143,7 @@ def test_body_part_that_was_named_changes_what_is_said_and_not_the_answer(reader
 
 
 def test_two_models_are_compared_on_one_film(reader: FilmReader, film_path: Path, no_film_path: Path) -> None:
-    sides = ("measured", "grad_cam", "unmeasured", "grad_cam")
+    sides: tuple[str, Method, str, Method] = ("measured", "grad_cam", "unmeasured", "grad_cam")
     verdict, left, right = comparison.compare_answers(reader, str(film_path), *sides)
     assert "differ by 0.0 percentage points" in verdict  # the same weights
     assert "test films" in left

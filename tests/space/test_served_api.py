@@ -245,13 +245,13 @@ def write_dicom(path: Path) -> Path:
     """Write a small film whose header names a patient."""
     import numpy as np
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     from hf_fracture.data.phantoms import draw_phantom
 
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1.1")
     meta.MediaStorageSOPInstanceUID = generate_uid()
     header = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     pixels = np.asarray(draw_phantom(2, fractured=False).image).astype(np.uint16) * 16

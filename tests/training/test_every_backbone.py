@@ -14,7 +14,7 @@ import torch
 
 HAS_TIMM = find_spec("timm") is not None and find_spec("torchvision") is not None
 if HAS_TIMM and not torch.cuda.is_available():
-    _OPERATORS = torch.library.Library("torchvision", "DEF")
+    _OPERATORS: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     _OPERATORS.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _OPERATORS.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 

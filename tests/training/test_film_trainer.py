@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_each_layer_learns_at_a_share_of_the_next_one_s_rate(tiny_backbone_dir: 
 
 
 def test_backbone_rests_until_its_epoch_and_then_trains(tiny_backbone_dir: Path) -> None:
-    model = build_classifier(str(tiny_backbone_dir))
+    model: Any = build_classifier(str(tiny_backbone_dir))
     freeze = FreezeBackbone(model, head=group_layers(model)[-1], num_epochs=2)
     pixels = torch.randn(4, 3, 32, 32)
     statistics = model.resnet.embedder.embedder.normalization.running_mean
@@ -55,7 +55,9 @@ def test_plateau_schedule_lowers_the_rate_only_while_the_auroc_does_not_rise(tmp
     )
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule: Any = get_scheduler(
-        arguments.lr_scheduler_type, optimizer, scheduler_specific_kwargs=arguments.lr_scheduler_kwargs
+        arguments.lr_scheduler_type,
+        optimizer,
+        scheduler_specific_kwargs=cast(dict[str, Any], arguments.lr_scheduler_kwargs),
     )
     rates = []
     for auroc in (0.6, 0.7, 0.7, 0.8):

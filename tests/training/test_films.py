@@ -111,7 +111,8 @@ def test_blended_batch_holds_both_labels_and_both_films(phantom_splits: Any) -> 
     torch.testing.assert_close(blended["labels"].sum(dim=1), torch.ones(8))
     assert plain["labels"].tolist() == [item["label"] for item in items], "validation films are never blended"
     torch.manual_seed(3)
-    augment_films(*[torch.zeros(8, 1, 64, 64)] * 3, recipe)
+    empty = torch.zeros(8, 1, 64, 64)
+    augment_films(empty, empty, empty, recipe)
     partner, weight = draw_blend(8, 0.4)
     assert weight.min() >= 0.5
     own = weight.view(-1, 1, 1, 1)

@@ -70,8 +70,10 @@ def test_logits_that_cannot_be_calibrated_are_refused(logits: Any, labels: list[
 def test_head_gives_shifted_and_divided_logits() -> None:
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic", num_labels=3)
-    model = ResNetForImageClassification(config).eval()
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic")
+    config.num_labels = 3
+    model: Any = ResNetForImageClassification(config)
+    model.eval()
     pixels = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         before = model(pixel_values=pixels).logits

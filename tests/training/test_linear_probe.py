@@ -46,7 +46,8 @@ def test_head_applied_to_its_input_gives_the_logits(
     head: dict[str, Any], backbone: str, request: pytest.FixtureRequest
 ) -> None:
     recipe = RecipeConfig(backbone=str(request.getfixturevalue(backbone)), evidence_weight=0, **head)
-    model = build_recipe_model(recipe).eval()
+    model: Any = build_recipe_model(recipe)
+    model.eval()
     module, inputs = find_head(model), []
     module.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     with torch.no_grad():

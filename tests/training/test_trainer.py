@@ -110,13 +110,16 @@ def test_weighing_and_drawing_classes_do_not_move_the_prevalence_of_the_answers(
 
 
 def test_validation_films_are_never_altered(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hf_fracture.data.augmentation import augment_films
     from hf_fracture.training import films as films_module
 
     seen: list[int] = []
-    augment = films_module.augment_films
-    monkeypatch.setattr(
-        films_module, "augment_films", lambda films, *rest: (seen.append(len(films)), augment(films, *rest))[1]
-    )
+
+    def augment_and_count(films: torch.Tensor, *rest: Any) -> Any:
+        seen.append(len(films))
+        return augment_films(films, *rest)
+
+    monkeypatch.setattr(films_module, "augment_films", augment_and_count)
     train(tmp_path, num_train_epochs=2)
     assert sum(seen) == 2 * 24, "every training film of every epoch is altered, and no other"
 
@@ -142,8 +145,8 @@ def test_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpo
 ) -> None:
     compute_loss = FilmTrainer.compute_loss
 
-    def break_late(self: FilmTrainer, *args: Any, **kwargs: Any) -> Any:
-        loss = compute_loss(self, *args, **kwargs)
+    def break_late(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loss: Any = compute_loss(self, *args, **kwargs)
         return loss * float("nan") if self.model.training and self.state.global_step >= 4 else loss
 
     monkeypatch.setattr(FilmTrainer, "compute_loss", break_late)

@@ -37,6 +37,7 @@ from hf_fracture.data.sources import read_rows
 
 RESULT_PATH = Path(__file__).parent / "results" / "audit_benchmark.json"
 DATASETS = ("kaggle_multi_region", "fracatlas", "bone_break")
+PARTS = ("hashes", "datasets", "neighbours")
 NUM_PROFILED = 200
 MAX_NEIGHBOUR_FILMS = 100_000  # of generated descriptors: a million take 1.1 GB and an hour
 
@@ -139,24 +140,30 @@ def measure_dataset(name: str, data_dir: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the measurements and write them."""
+    """Run the measurements and write each as soon as it is there; those not run keep their earlier account."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--data", type=Path, default=os.environ.get("HF_FRACTURE_DATA"), help="folder of the datasets")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     args = parser.parse_args()
-    account: dict[str, Any] = {
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "hashes": [run_apart(measure_hashes, num) for num in args.sizes],
-        "neighbours": [run_apart(measure_neighbours, num) for num in args.sizes if num <= MAX_NEIGHBOUR_FILMS],
-        "reading": {},
-        "datasets": {},
-    }
-    if args.data is not None:
-        for name in DATASETS:
-            account["reading"][name] = profile_reading(name, Path(args.data) / name)
-            print(f"{name}: {account['reading'][name]}", flush=True)
-            account["datasets"][name] = measure_dataset(name, Path(args.data) / name)
-            print(f"{name}: {account['datasets'][name]['milliseconds_per_film']}", flush=True)
+    account: dict[str, Any] = json.loads(RESULT_PATH.read_text(encoding="utf-8")) if RESULT_PATH.is_file() else {}
+    account["machine"] = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    if "hashes" in args.parts:
+        _write(account, "hashes", [run_apart(measure_hashes, num) for num in args.sizes])
+    if args.data is not None and "datasets" in args.parts:
+        for part, measure in (("reading", profile_reading), ("datasets", measure_dataset)):
+            measured = {}
+            for name in DATASETS:
+                measured[name] = measure(name, Path(args.data) / name)
+                print(f"{part}, {name}: {measured[name]}", flush=True)
+                _write(account, part, measured)
+    if "neighbours" in args.parts:
+        sizes = [num for num in args.sizes if num <= MAX_NEIGHBOUR_FILMS]
+        _write(account, "neighbours", [run_apart(measure_neighbours, num) for num in sizes])
+
+
+def _write(account: dict[str, Any], part: str, measured: Any) -> None:
+    account[part] = measured
     RESULT_PATH.parent.mkdir(exist_ok=True)
     RESULT_PATH.write_text(json.dumps(account, indent=2) + "\n", encoding="utf-8")
 

@@ -200,7 +200,7 @@ def test_map_is_the_closed_form_of_grad_cam(offline_page: "Page", tiny_model_dir
     film = draw_phantom(5, fractured=True).image
     classifier = FractureClassifier.from_pretrained(tiny_model_dir, backend="torch")
     engine: Any = classifier._engine
-    maps = engine.compute(classifier._letterbox(_read(film))[None]).feature_maps[0]
+    maps = engine.compute(classifier._films.to_pixels(_read(film).image)[None]).feature_maps[0]
     expected = closed_form_grad_cam(maps, engine.head)
     script = """async (data) => {
       const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));

@@ -40,7 +40,7 @@ from hf_fracture.training.trainer import train_classifier
 RESULTS_DIR: Final = Path(__file__).resolve().parent / "results"
 MAX_FILMS_OF_A_GROUP: Final = 2
 """On Kaggle's set one film has up to 96 rotations in training; augmentation rotates films too."""
-NUM_ABLATION_FILMS: Final = 1000
+NUM_PART_FILMS: Final = 1000
 LONG_SIDE_PX: Final = 160
 
 # What a trial at this budget shares: no checkpoints, no choice of an epoch.
@@ -76,16 +76,18 @@ class Trial:
 
 
 def _recipe_trials() -> dict[str, Trial]:
-    whole = {**QUICK, "image_size": 96, "num_train_epochs": 3}
-    small = {**QUICK, "image_size": 96, "num_train_epochs": 4}
+    whole = {**QUICK, "image_size": 96, "num_train_epochs": 2}
+    small = {**QUICK, "image_size": 96, "num_train_epochs": 3}
     wrist = {"image_size": 128, "num_train_epochs": 20}
     frozen = "no wrist set at hand: FracAtlas' hand films"
     random = "frozen at random weights, since none are at hand"
     plain = {**whole, "evidence_weight": 0}
-    edges = {**small, "num_train_epochs": 3}
+    edges = {**small, "num_train_epochs": 2}
     return {
-        "main line": Trial(recipe="main-line", films="FracAtlas", weights=RESNET_18, fields=whole),
-        "reference: plain fine-tune": Trial(recipe="main-line", films="FracAtlas", weights=RESNET_18, fields=plain),
+        "main line": Trial(recipe="main-line", films="FracAtlas part", weights=RESNET_18, fields=whole),
+        "reference: plain fine-tune": Trial(
+            recipe="main-line", films="FracAtlas part", weights=RESNET_18, fields=plain
+        ),
         "reference: plain fine-tune, Kaggle": Trial(
             recipe="main-line", films="Kaggle", weights=RESNET_18, fields={**small, "evidence_weight": 0}
         ),
@@ -135,20 +137,20 @@ def _recipe_trials() -> dict[str, Trial]:
             note="three stages",
         ),
         "comparison, own CNN": Trial(
-            recipe="comparison-cnn", films="Kaggle", weights=None, fields={**small, "num_train_epochs": 10}
+            recipe="comparison-cnn", films="Kaggle", weights=None, fields={**small, "num_train_epochs": 6}
         ),
         "Global Health CNN": Trial(
             recipe="global-health",
             films="Kaggle",
             weights=None,
-            fields={**small, "num_train_epochs": 10},
+            fields={**small, "num_train_epochs": 6},
             note="for its cross-validation see hf-fracture crossval",
         ),
     }
 
 
 def _ablation_trials() -> dict[str, Trial]:
-    base = {**QUICK, "image_size": 96, "num_train_epochs": 3, "num_stages": 3}
+    base = {**QUICK, "image_size": 96, "num_train_epochs": 2, "num_stages": 3}
     still = {"rotation_degrees": 0, "scale_fraction": 0, "translation_fraction": 0}
     changes: dict[str, dict[str, Any]] = {
         "no evidence supervision": {"evidence_weight": 0},
@@ -174,7 +176,7 @@ def _ablation_trials() -> dict[str, Trial]:
         "Canny channel": "canny",
         "marker inpainting, noise floor": "inpaint_markers+noise_floor",
     }
-    shared = {"recipe": None, "films": "FracAtlas part", "weights": RESNET_18}
+    shared: dict[str, Any] = {"recipe": None, "films": "FracAtlas part", "weights": RESNET_18}
     trials = {"main line": Trial(**shared, fields=base)}
     for name, change in changes.items():
         trials[name] = Trial(**shared, fields={**base, **change}, reference="main line")
@@ -215,7 +217,7 @@ def choose_films(name: str, folders: Mapping[str, Path]) -> DatasetDict:
         for part, films in kept.items():
             kept[part] = films.select([i for i, region in enumerate(films["body_part"]) if region == "hand"])
     elif name == "FracAtlas part":
-        order = np.random.default_rng(0).permutation(len(kept["train"]))[:NUM_ABLATION_FILMS]
+        order = np.random.default_rng(0).permutation(len(kept["train"]))[:NUM_PART_FILMS]
         kept["train"] = kept["train"].select(sorted(order.tolist()))
     elif name == "Kaggle":
         seen: Counter[str] = Counter()

@@ -227,7 +227,7 @@ def measure_in_process(model_dir: Path, films: list[Path], num_rounds: int) -> I
 
     expected = predict_reference()
     torch_classifier = FractureClassifier.from_pretrained(model_dir, backend="torch")
-    sides = {classifier.backend: (classifier, 2.0)}
+    sides: dict[str, tuple[FractureClassifier | None, float | None]] = {classifier.backend: (classifier, 2.0)}
     if classifier.backend != "torch":
         sides |= {"torch": (torch_classifier, None), "fast": (build_fast(model_dir), 5.0)}
     for name, (judge, limit) in sides.items():
@@ -321,18 +321,20 @@ def measure_epoch(films: list[Path], folder: Path, num_rounds: int) -> Row:
     from hf_fracture.training.trainer import train_classifier
 
     datasets.disable_progress_bars()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source_dir = folder / "source"
     for index, path in enumerate(films):
         part = source_dir / ("not fractured" if index % 2 else "fractured")
         part.mkdir(parents=True, exist_ok=True)
         (part / path.name).hardlink_to(path)
     prepared = load_splits(prepare_dataset("image_folder", source_dir, folder / "prepared"))
-    config = ResNetConfig(
+    config = ResNetConfig(  # type: ignore[call-arg]
         embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic", num_labels=2
     )
     ResNetForImageClassification(config).save_pretrained(folder / "resnet-18")
-    recipe = RecipeConfig(backbone=str(folder / "resnet-18"), image_size=EPOCH_SIDE_PX, evidence_weight=0)
+    recipe = RecipeConfig(
+        backbone=str(folder / "resnet-18"), image_size=EPOCH_SIDE_PX, evidence_weight=0, early_stopping_epochs=0
+    )
     originals = [(source_dir / path, label) for path, label in zip(*_read_list(prepared["train"]), strict=True)]
     validation = prepared["validation"] if len(set(prepared["validation"]["label"])) == 2 else prepared["train"]
     splits = datasets.DatasetDict(train=prepared["train"], validation=validation)

@@ -58,7 +58,7 @@ def ask_pipeline(model_dir: Path) -> Answer:
 def is_within(name: str, figures: dict[str, Any]) -> bool:
     """Tell whether a runtime keeps its promise: equal, or for int8 as good."""
     if name == "int8":
-        return abs(figures.get("auroc_difference", 0.0)) <= MAX_AUROC_DIFFERENCE
+        return bool(abs(figures.get("auroc_difference", 0.0)) <= MAX_AUROC_DIFFERENCE)
     return bool(figures["max_difference"] <= MAX_EXACT_DIFFERENCE)
 
 

@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import venv
@@ -163,4 +162,4 @@ def ask(python: str, port: int, film: Path, environment: dict[str, str]) -> dict
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

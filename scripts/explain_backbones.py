@@ -165,7 +165,7 @@ def compare_closed_form(name: str) -> dict[str, Any] | None:
     """
     torch.manual_seed(0)
     side = BACKBONES[name].input_size_px
-    model = build_classifier(name, pretrained=False).eval()
+    model = build_classifier(name, pretrained=False).eval()  # type: ignore[no-untyped-call]
     head = read_pooled_head(model)
     if head is None:
         return None

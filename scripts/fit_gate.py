@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from not_radiographs import list_pictures
+from not_radiographs import list_pictures  # type: ignore[import-not-found]
 from PIL import Image
 from tqdm import tqdm
 

@@ -69,7 +69,8 @@ def _smooth(rng: Random, size: tuple[int, int], cells: int) -> NDArray[np.float6
     """Return random smooth grey levels (H, W) in [0, 1]."""
     small = Image.fromarray(rng.uniform(0, 255, (cells, cells)).astype(np.uint8))
     values = np.asarray(small.resize(size, Image.Resampling.BICUBIC), dtype=np.float64)
-    return (values - values.min()) / max(float(np.ptp(values)), 1.0)
+    levels: NDArray[np.float64] = (values - values.min()) / max(float(np.ptp(values)), 1.0)
+    return levels
 
 
 # --- without content ---------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ def _draw_matplotlib_photographs(rng: Random) -> Pictures:
 def _draw_skimage_photographs(rng: Random) -> Pictures:
     """Yield the photographs that scikit-image carries, where it is installed."""
     try:
-        import skimage
+        import skimage  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return
     for path in sorted((Path(skimage.__file__).parent / "data").glob("*.[jp][pn]g")):

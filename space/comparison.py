@@ -30,7 +30,8 @@ def add_comparison(reader: FilmReader, sessions: SessionFilms) -> None:
     verdict = gr.HTML("", elem_id="verdict")
     with gr.Row(equal_height=False):
         sides = [_add_side(reader, index) for index in range(2)]
-    controls = [current, *(control for side in sides for control in side[:2])]
+    choosers = [chooser for side in sides for chooser in side[:2]]
+    controls = [current, *choosers]
     shown = [verdict, *(side[2] for side in sides)]
     busy: dict[str, Any] = {**PRIVATE, **SLOW, "show_progress_on": shown[1:], "trigger_mode": "always_last"}
 
@@ -45,8 +46,8 @@ def add_comparison(reader: FilmReader, sessions: SessionFilms) -> None:
         return path, None
 
     film.upload(take, [film, current], [current, film], queue=False, **PRIVATE).then(compare, controls, shown, **busy)
-    for control in controls[1:]:
-        control.input(compare, controls, shown, **busy)
+    for chooser in choosers:
+        chooser.input(compare, controls, shown, **busy)
 
 
 def compare_answers(
@@ -89,8 +90,8 @@ def peak_distance(left: Attribution | None, right: Attribution | None) -> float 
     if left is None or right is None or left.is_empty or right.is_empty:
         return None
     peaks = [np.unravel_index(int(part.values.argmax()), part.values.shape) for part in (left, right)]
-    across = np.hypot(*(float(a) - float(b) for a, b in zip(*peaks, strict=True)))
-    return float(across / np.hypot(*left.values.shape))
+    down, across = (float(a) - float(b) for a, b in zip(*peaks, strict=True))
+    return float(np.hypot(down, across) / np.hypot(*left.values.shape))
 
 
 def _add_side(reader: FilmReader, index: int) -> tuple[gr.Dropdown, gr.Dropdown, gr.HTML]:

@@ -72,8 +72,10 @@ def measure_checks(
 
 def choose_films(films: Sequence[Film], num: int) -> list[Film]:
     """Return at most `num` films, spread evenly over their order."""
-    places = np.unique(np.linspace(0, len(films) - 1, min(num, len(films))).round().astype(int)) if films else []
-    return [films[place] for place in places]
+    if not films:
+        return []
+    places = np.unique(np.linspace(0, len(films) - 1, min(num, len(films))).round().astype(int))
+    return [films[place] for place in places.tolist()]
 
 
 def _explain(explainer: "Explainer", preprocessing: "Preprocessing", row: Film) -> CheckedFilm:
@@ -85,7 +87,7 @@ def _explain(explainer: "Explainer", preprocessing: "Preprocessing", row: Film) 
     grid, gap = compute_input_map(explainer.model, pixel_values, method=explainer.method, target=explainer.target)
     return CheckedFilm(
         pixel_values=pixel_values,
-        letterbox=fit_letterbox(*film.size, preprocessing.size_px),
+        letterbox=fit_letterbox(film.width, film.height, preprocessing.size_px),
         input_map=grid,
         completeness_gap=gap,
         group_id=row["group_id"],
@@ -115,9 +117,10 @@ def _measure_randomisation(explainer: "Explainer", checked: Sequence[CheckedFilm
 
 def _measure_curves(explainer: "Explainer", checked: Sequence[CheckedFilm]) -> dict[str, Any]:
     """Measure deletion and insertion in the order of the map and in random order."""
-    from hf_fracture.explain.perturbation import measure_curves, rank_tiles, shuffle_tiles
+    from hf_fracture.explain.perturbation import Curves, measure_curves, rank_tiles, shuffle_tiles
 
-    ranked, shuffled = [], []
+    ranked: list[Curves] = []
+    shuffled: list[Curves] = []
     for seed, film in enumerate(_progress(checked, f"{explainer.method}, deletion and insertion")):
         orders = (rank_tiles(film.input_map, film.letterbox), shuffle_tiles(film.letterbox, seed=seed))
         for order, curves in zip(orders, (ranked, shuffled), strict=True):

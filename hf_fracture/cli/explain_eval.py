@@ -234,7 +234,7 @@ def _explain_with(classifier: "FractureClassifier", method: "Method") -> Mapper:
 
 def _summarise(scores: Sequence[Mapping[str, float]], films: Sequence[Film], detected: Any) -> dict[str, Any]:
     """Return every figure's mean, on all films and on the detected ones."""
-    kept = np.flatnonzero(detected)
+    kept = np.flatnonzero(detected).tolist()
     groups = [row["group_id"] for row in films]
     return {
         **estimate_means(scores, FIGURES, groups),
@@ -243,7 +243,7 @@ def _summarise(scores: Sequence[Mapping[str, float]], films: Sequence[Film], det
 
 
 def _summarise_candidate(scores: Sequence[Mapping[str, float]], films: Sequence[Film], detected: Any) -> dict[str, Any]:
-    kept = np.flatnonzero(detected)
+    kept = np.flatnonzero(detected).tolist()
     found = estimate_means([scores[i] for i in kept], CANDIDATE_FIGURES, [films[i]["group_id"] for i in kept])
     return {name.removeprefix("candidate_"): value for name, value in found.items()}
 

@@ -88,7 +88,7 @@ def hide_progress() -> None:
     from transformers.utils import logging
 
     datasets.disable_progress_bars()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def wait_for_all() -> None:
@@ -171,7 +171,7 @@ def fit(
             return train_classifier(splits, recipe, arguments, compute_metrics=measure, label_names=label_names)
         except (RuntimeError, ImportError) as error:
             if "Callback requires" in str(error):
-                wanted = ", ".join(arguments.report_to)
+                wanted = ", ".join(cast(list[str], arguments.report_to))
                 raise MissingPackageError(
                     f"--report_to {wanted} needs a package that is not installed. Install it: pip install {wanted}."
                 ) from error

@@ -92,7 +92,7 @@ class Matcher:
 
         The two frames are one where films are square.
         """
-        guesses = []
+        guesses: list[Floats] = []
         for spectrum, radii in zip(self._spectra, self._radii, strict=True):
             if guesses and (radii[pairs] == 1).all():
                 break

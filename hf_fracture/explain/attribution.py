@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,7 +242,7 @@ def describe_target(model: "PreTrainedModel", target: int) -> str:
     Raises:
         UsageError: If the model has no such class, or only one.
     """
-    labels: dict[int, str] = model.config.id2label or {}
+    labels = cast(dict[int, str], model.config.id2label or {})
     if len(labels) < 2 or target not in labels:
         raise UsageError(
             f"target must be the index of one of two or more classes ({labels}), got {target!r}. Choose one of them."

@@ -213,15 +213,13 @@ def _table_config(row: Backbone) -> "PreTrainedConfig":
     from transformers import CONFIG_MAPPING
 
     if row.library != "timm":
-        return cast("PreTrainedConfig", CONFIG_MAPPING[row.model_type](**row.architecture))
+        return CONFIG_MAPPING[row.model_type](**row.architecture)
     import timm
 
     pretrained = timm.get_pretrained_cfg(cast(str, row.hub_id).removeprefix("timm/")).to_dict()
     pretrained.update(mean=row.image_mean, std=row.image_std)
-    return cast(
-        "PreTrainedConfig",
-        CONFIG_MAPPING[row.model_type](**row.architecture, do_pooling=True, pretrained_cfg=pretrained),
-    )
+    settings = {**row.architecture, "do_pooling": True, "pretrained_cfg": pretrained}
+    return CONFIG_MAPPING[row.model_type](**settings)
 
 
 def _check_kind(config: "PreTrainedConfig", source: str) -> None:
@@ -284,7 +282,7 @@ def _silent_loading() -> Iterator[None]:
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
@@ -315,7 +313,8 @@ def _build_random(config: "PreTrainedConfig") -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForImageClassification
 
-    return cast("PreTrainedModel", AutoModelForImageClassification.from_config(config, dtype=torch.float32))
+    model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    return cast("PreTrainedModel", model)
 
 
 def _wrap(model: "PreTrainedModel", **settings: Any) -> "PreTrainedModel":
@@ -364,6 +363,7 @@ def _widen_first_convolution(model: "PreTrainedModel") -> None:
         config.model_args = {**(config.model_args or {}), "in_chans": new.in_channels}
     else:
         config.num_channels = new.in_channels
-        for part in model.modules():  # the embeddings compare the input's channels with their own count
+        # The embeddings compare the input's channels with their own count.
+        for part in cast(Iterator[Any], model.modules()):
             if hasattr(part, "num_channels"):
                 part.num_channels = new.in_channels

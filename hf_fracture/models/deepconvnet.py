@@ -8,6 +8,7 @@ This file is copied beside saved models: it may depend on torch and transformers
 """
 
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
 
-class DeepConvNetConfig(PreTrainedConfig):
+class DeepConvNetConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Shape of a `DeepConvNetForImageClassification`.
 
     Attributes:
@@ -31,7 +32,7 @@ class DeepConvNetConfig(PreTrainedConfig):
     dropout: float = 0.1
 
 
-class DeepConvNetForImageClassification(PreTrainedModel):
+class DeepConvNetForImageClassification(PreTrainedModel):  # type: ignore[no-untyped-call]
     """The network with its head."""
 
     config_class = DeepConvNetConfig
@@ -52,8 +53,8 @@ class DeepConvNetForImageClassification(PreTrainedModel):
             )
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(sizes[-1], config.num_labels)
-        self.post_init()
+        self.classifier = nn.Linear(sizes[-1], cast(int, config.num_labels))
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Start convolutions after He et al. (2015)."""

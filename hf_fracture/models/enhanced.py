@@ -24,7 +24,7 @@ _OWN_NETWORKS: dict[str, tuple[type[PreTrainedConfig], type[PreTrainedModel]]] =
 }
 
 
-class EnhancedConfig(PreTrainedConfig):
+class EnhancedConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """What an `EnhancedForImageClassification` consists of.
 
     Attributes:
@@ -46,7 +46,7 @@ class EnhancedConfig(PreTrainedConfig):
     head_dropout: float = 0.0
 
 
-class EnhancedForImageClassification(PreTrainedModel):
+class EnhancedForImageClassification(PreTrainedModel):  # type: ignore[no-untyped-call]
     """Enhance, then classify."""
 
     config_class = EnhancedConfig
@@ -62,7 +62,7 @@ class EnhancedForImageClassification(PreTrainedModel):
         if config.head_units or config.head_dropout:
             name, linear = find_output_layer(self.network)
             self.network.set_submodule(name, _build_head(linear, config.head_units, config.head_dropout))
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave the network's own start as it is; only the dense head of this class is drawn here."""
@@ -80,7 +80,7 @@ class EnhancedForImageClassification(PreTrainedModel):
 
 def _build_network(config: EnhancedConfig) -> PreTrainedModel:
     if config.network is None:  # transformers builds an empty configuration to find out the defaults
-        return PlainCnnForImageClassification(PlainCnnConfig(num_labels=config.num_labels))
+        return PlainCnnForImageClassification(PlainCnnConfig(num_labels=config.num_labels))  # type: ignore[call-arg]
     model_type = config.network["model_type"]
     # timm's configuration takes the number from here, since a nested one keeps no labels of its own.
     labels = {"num_labels": config.num_labels, "id2label": config.id2label, "label2id": config.label2id}
@@ -88,7 +88,7 @@ def _build_network(config: EnhancedConfig) -> PreTrainedModel:
         config_class, model_class = _OWN_NETWORKS[model_type]
         return model_class(config_class.from_dict(config.network, **labels))
     inner = CONFIG_MAPPING[model_type].from_dict(config.network, **labels)
-    return cast(PreTrainedModel, AutoModelForImageClassification.from_config(inner))
+    return cast(PreTrainedModel, AutoModelForImageClassification.from_config(inner))  # type: ignore[no-untyped-call]
 
 
 def _build_head(linear: nn.Linear, units: int, dropout: float) -> nn.Sequential:

@@ -173,7 +173,7 @@ def evidence_targets(masks: Tensor, cells: Sequence[int]) -> Tensor:
     Returns:
         (N, 1, h, w) in [0, 1].
     """
-    covered = functional.adaptive_avg_pool2d(masks.float(), list(cells))
+    covered = functional.adaptive_avg_pool2d(masks.float(), (cells[0], cells[1]))
     most = functional.max_pool2d(covered, kernel_size=5, stride=1, padding=2)
     return covered / most.clamp_min(1e-6)
 

@@ -6,6 +6,7 @@ This file is copied beside saved models: it may depend on torch and transformers
 """
 
 from itertools import pairwise
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
 
-class PlainCnnConfig(PreTrainedConfig):
+class PlainCnnConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Shape of a `PlainCnnForImageClassification`.
 
     Attributes:
@@ -33,7 +34,7 @@ class PlainCnnConfig(PreTrainedConfig):
     dropout: float = 0.5
 
 
-class PlainCnnForImageClassification(PreTrainedModel):
+class PlainCnnForImageClassification(PreTrainedModel):  # type: ignore[no-untyped-call]
     """The network with its head."""
 
     config_class = PlainCnnConfig
@@ -54,8 +55,8 @@ class PlainCnnForImageClassification(PreTrainedModel):
         )
         self.dense = nn.Linear(sizes[-1] * config.pooled_side**2, config.dense_units)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.dense_units, config.num_labels)
-        self.post_init()
+        self.classifier = nn.Linear(config.dense_units, cast(int, config.num_labels))
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Start convolutions and the dense layer after He et al. (2015)."""

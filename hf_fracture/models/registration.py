@@ -24,5 +24,5 @@ def register_models() -> None:
     ):
         AutoConfig.register(config_class.model_type, config_class)
         AutoModelForImageClassification.register(config_class, model_class)
-        config_class.register_for_auto_class()
-        model_class.register_for_auto_class("AutoModelForImageClassification")
+        config_class.register_for_auto_class()  # type: ignore[no-untyped-call]
+        model_class.register_for_auto_class("AutoModelForImageClassification")  # type: ignore[no-untyped-call]

@@ -8,14 +8,14 @@ import math
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hf_fracture.config import RecipeConfig
 from hf_fracture.errors import TrainingError
@@ -64,8 +64,7 @@ class FilmTrainer(Trainer):
             self.add_callback(FreezeBackbone(network, head=head, num_epochs=recipe.freeze_epochs))
 
     def _network(self) -> nn.Module:
-        network: nn.Module = self.model
-        return network
+        return cast(nn.Module, self.model)
 
     def finish(self) -> None:
         """Leave the network with the weights that are kept: the mean of the last step where no best one was loaded."""
@@ -94,7 +93,7 @@ class FilmTrainer(Trainer):
         """Build the optimizer, with a learning rate for each layer where the recipe asks for it."""
         if self.optimizer is None and self._recipe.layer_decay < 1:
             network = self._network() if model is None else model
-            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args, network)
+            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args, cast(PreTrainedModel, network))
             groups = group_parameters(
                 network,
                 layer_decay=self._recipe.layer_decay,
@@ -131,7 +130,7 @@ class FilmTrainer(Trainer):
         """Write the weights, and their mean beside them."""
         super().save_model(output_dir, _internal_call=_internal_call)
         if self._average is not None and self.args.should_save:
-            self._average.save(Path(output_dir or self.args.output_dir))
+            self._average.save(Path(output_dir or cast(str, self.args.output_dir)))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -141,7 +140,7 @@ class FilmTrainer(Trainer):
     def _load_best_model(self) -> None:
         super()._load_best_model()
         if self._average is not None:
-            self._average.load(Path(self.state.best_model_checkpoint))
+            self._average.load(Path(cast(str, self.state.best_model_checkpoint)))
             self._average.copy_to_network()
 
 

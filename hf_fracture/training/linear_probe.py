@@ -4,11 +4,12 @@ May depend on `models`, `config` and numpy.
 """
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from hf_fracture.config import RecipeConfig
@@ -77,12 +78,12 @@ class HeadClassifier(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> ModelOutput:  # noqa: ARG002 - its name tells the Trainer that batches hold labels
         """Return the logits (N, C) of features (N, …)."""
-        return ModelOutput(logits=self.head(features))
+        return ModelOutput(logits=self.head(features))  # type: ignore[no-untyped-call]
 
 
 def find_head(network: nn.Module) -> nn.Module:
     """Return the outermost module that holds the output layer and none but the head's weights, dropout included."""
-    head, (path, _) = set(group_layers(network)[-1]), find_output_layer(network)
+    head, (path, _) = set(group_layers(network)[-1]), find_output_layer(cast(PreTrainedModel, network))
     parts = path.split(".")
     for length in range(1, len(parts) + 1):
         prefix = ".".join(parts[:length])

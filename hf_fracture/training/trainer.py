@@ -158,7 +158,11 @@ def _build_trainer(
         )
         for is_training in (lambda: True, lambda: False)
     )
-    shared = {"args": arguments, "labels": films["train"].labels, "callbacks": _build_callbacks(recipe)}
+    shared: dict[str, Any] = {
+        "args": arguments,
+        "labels": films["train"].labels,
+        "callbacks": _build_callbacks(recipe),
+    }
     if not can_cache_features(recipe):
         if recipe.freeze_epochs and arguments.ddp_find_unused_parameters is None:
             arguments.ddp_find_unused_parameters = True  # frozen parameters take no part in a step

@@ -294,7 +294,8 @@ def test_file_without_preamble_is_known_by_its_name(tmp_path: Path) -> None:
 def test_deflated_bomb_is_refused_before_it_unpacks(monkeypatch: pytest.MonkeyPatch) -> None:
     from hf_fracture.data import dicom
 
-    monkeypatch.setattr(dicom, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(dicom, "MAX_INFLATED_BYTES", 1 << 20)
+    monkeypatch.setattr(dicom, "_INFLATED_BLOCK", 1 << 18)
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     body = packer.compress(bytes(8 << 20)) + packer.flush()
     whole = build_dicom(ramp(4095), syntax=DEFLATED)

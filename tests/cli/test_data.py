@@ -172,8 +172,9 @@ def test_audit_writes_its_page_and_names_what_it_could_not_read(
     source_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (source_dir / "broken.png").write_text("not a film")
+    num_columns = (source_dir / "metadata.csv").read_text().splitlines()[0].count(",") + 1
     with (source_dir / "metadata.csv").open("a") as table:
-        table.write("broken.png,0\n")
+        table.write("broken.png,0" + "," * (num_columns - 2) + "\n")
     arguments = ["data", "audit", str(source_dir), "--out", str(tmp_path / "audit"), "--workers", "1"]
     assert main([*arguments, "--against", "fracatlas"]) == 1
     captured = capsys.readouterr()

@@ -87,7 +87,7 @@ def test_uploaded_film_is_answered_in_words_with_its_map(visit: Callable[..., "V
     assert tab.upload(film_path) in WORDS
     assert tab.page.locator("#answer").get_attribute("aria-live") == "polite"
     assert "%" in tab.page.inner_text("#answer .probability")
-    assert tab.page.locator("#viewer img.film").get_attribute("alt") == texts.FILM_ALT
+    assert tab.page.locator("#viewer .frame.with-map img.film").get_attribute("alt") == texts.FILM_ALT
     assert "forearm.png, 480 x 640 px" in tab.page.inner_text("#viewer")
     assert "What this map is worth" in tab.page.inner_text("#worth")
 
@@ -127,7 +127,7 @@ def test_example_is_answered_by_keyboard_alone(visit: Callable[..., "Visit"]) ->
 def test_opacity_changes_the_picture_without_asking_the_server(visit: Callable[..., "Visit"], film_path: Path) -> None:
     tab = visit()
     tab.upload(film_path)
-    layer = tab.page.locator("#viewer .stack")
+    layer = tab.page.locator("#viewer .frame.with-map .stack")
     layer.evaluate("node => { node.innerHTML += \"<img class='map' alt=''>\"; }")  # a film without evidence has none
     opacity = "getComputedStyle(document.querySelector('#viewer img.map')).opacity"
     assert float(tab.page.evaluate(opacity)) == pytest.approx(0.6)

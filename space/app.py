@@ -19,6 +19,7 @@ if "GRADIO_TEMP_DIR" not in os.environ:
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="hf-fracture-uploads-")
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -116,6 +117,7 @@ def launch_page(page: gr.Blocks, *, port: int | None = None, share: bool = False
     Raises:
         OSError: If the port is taken.
     """
+    _settle_matplotlib()
     page.queue(max_size=MAX_WAITING)
     with contextlib.redirect_stdout(sys.stderr):  # Gradio announces its MCP server on stdout, quiet or not
         _, local_url, share_url = _launch(page, port=port, share=share)
@@ -146,6 +148,12 @@ def _launch(page: gr.Blocks, *, port: int | None, share: bool) -> tuple[Any, str
         app_kwargs={"middleware": [Middleware(Shield, uploads=page.upload_file_set)]},
     )
     return launched
+
+
+def _settle_matplotlib() -> None:
+    """Import matplotlib whole: gradio reaches into it at every request, and fails while another thread imports it."""
+    if find_spec("matplotlib") is not None:
+        import_module("matplotlib.pyplot")
 
 
 def warm_up_aside(classifiers: Mapping[str, FractureClassifier]) -> None:

@@ -3,10 +3,11 @@
     python scripts/fuzz.py [--minutes 5] [--targets images dicom] [--keep DIR]
 
 The targets, their seeds and what must hold of every answer are in tests/fuzz/targets.py. A mutated file that leads to
-an outcome not seen before joins the seeds. A finding is an exception that is no sentence of ours, an answer that cannot
-be true, more than 2 seconds of the processor, or more than 500 MB of memory; its files are kept in `--keep`, and the
-exit status is 1. Each target runs in a process of its own. Writes scripts/results/fuzz.json, in which targets that were
-not named keep their earlier account.
+an outcome not seen before, or to a refusal at another line of the code, joins the seeds. A finding is an exception that
+is no sentence of ours, an answer that cannot be true, more than 2 seconds of the processor, or more than 500 MB of
+memory; its files are kept in `--keep`, and the exit status is 1. Each target runs in a process of its own; its files
+are written in memory where the machine has a file system for that. Writes scripts/results/fuzz.json, in which targets
+that were not named keep their earlier account.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import hashlib
 import json
 import multiprocessing
 import random
+import re
 import resource
 import signal
 import sys
@@ -31,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT_PATH = ROOT / "scripts" / "results" / "fuzz.json"
 HANG_SECONDS = 20.0
 MAX_FINDINGS = 20
+MEMORY_DIR = Path("/dev/shm")
 
 
 def fuzz(name: str, seconds: float, seed: int, keep_dir: Path | None) -> dict[str, Any]:
@@ -45,14 +48,14 @@ def fuzz(name: str, seconds: float, seed: int, keep_dir: Path | None) -> dict[st
     outcomes: Counter[str] = Counter()
     findings: list[dict[str, str]] = []
     seen: set[tuple[str, str]] = set()
-    started, slowest, cases = time.monotonic(), 0.0, 0
+    started, started_cpu, slowest, cases = time.monotonic(), time.process_time(), 0.0, 0
     before = _peak_megabytes()
     while time.monotonic() - started < seconds and len(findings) < MAX_FINDINGS:
         kind, files = source.choice(corpus)
         files = target.mutate(files, source)
         outcome, spent = _try(target, files)
         cases += 1
-        outcomes[outcome if not outcome.startswith("finding") else "finding"] += 1
+        outcomes["finding" if outcome.startswith("finding") else re.sub(r"@[^,]*", "", outcome)] += 1
         slowest = max(slowest, spent)
         problem = _judge(outcome, spent, _peak_megabytes() - before)
         if problem is not None:
@@ -64,7 +67,9 @@ def fuzz(name: str, seconds: float, seed: int, keep_dir: Path | None) -> dict[st
     return {
         "cases": cases,
         "minutes": round((time.monotonic() - started) / 60, 2),
+        "cpu_minutes": round((time.process_time() - started_cpu) / 60, 2),
         "seeds": len(target.build_seeds()),
+        "seeds_grown_to": len(corpus),
         "outcomes": dict(sorted(outcomes.items())),
         "slowest_cpu_seconds": round(slowest, 3),
         "peak_megabytes_above_start": round(_peak_megabytes() - before),
@@ -77,7 +82,7 @@ def _try(target: Any, files: Any) -> tuple[str, float]:
     started = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=MEMORY_DIR if MEMORY_DIR.is_dir() else None) as folder:
             outcome = target.run(files, Path(folder))
     except Exception as error:  # noqa: BLE001 (whatever it is, it is what we look for)
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -127,18 +132,30 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="folder for the files of findings")
     args = parser.parse_args()
-    earlier = json.loads(RESULT_PATH.read_text(encoding="utf-8"))["targets"] if RESULT_PATH.is_file() else {}
-    account: dict[str, Any] = {"command": f"python scripts/fuzz.py --minutes {args.minutes:g}", "targets": earlier}
+    command = f"python scripts/fuzz.py --minutes {args.minutes:g}"
+    found = 0
     for name in args.targets:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             result = pool.submit(fuzz, name, 60 * args.minutes, args.seed, args.keep).result()
-        account["targets"][name] = result
+        found += len(result["findings"])
         print(f"{name}: {json.dumps(result)}", flush=True)
-    account["cases"] = sum(result["cases"] for result in account["targets"].values())
-    account["findings"] = sum(len(result["findings"]) for result in account["targets"].values())
+        write_account(command, {name: result})
+    return 1 if found else 0
+
+
+def write_account(command: str, results: dict[str, Any]) -> None:
+    """Write the account of some targets beside the earlier one of the others."""
+    earlier = json.loads(RESULT_PATH.read_text(encoding="utf-8"))["targets"] if RESULT_PATH.is_file() else {}
+    targets = {**earlier, **results}
+    account = {
+        "command": command,
+        "cases": sum(result["cases"] for result in targets.values()),
+        "hours": round(sum(result["minutes"] for result in targets.values()) / 60, 2),
+        "findings": sum(len(result["findings"]) for result in targets.values()),
+        "targets": targets,
+    }
     RESULT_PATH.parent.mkdir(exist_ok=True)
     RESULT_PATH.write_text(json.dumps(account, indent=2) + "\n", encoding="utf-8")
-    return 1 if account["findings"] else 0
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """What is fuzzed: seeds from our own generators, mutations of their bytes, and what must hold of every answer.
 
-A target takes files and gives the name of an outcome (`read`, or how it was refused). It breaks a promise by raising
-anything else: an exception that is no sentence of ours is one, an answer that cannot be true another. Used by the
-tests (a short run, driven by hypothesis) and by `scripts/fuzz.py` (minutes for each target).
+A target takes files and gives the name of an outcome (`read`, or how and where it was refused). It breaks a promise by
+raising anything else: an exception that is no sentence of ours is one, an answer that cannot be true another. Used by
+the tests (a short run, driven by hypothesis) and by `scripts/fuzz.py` (minutes for each target).
 """
 
 import io
 import json
 import math
 import random
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,14 +120,14 @@ def mutate_tables(files: Files, source: random.Random) -> Files:
     data = files[name]
     if source.random() < 0.4:
         return {**files, name: mutate_bytes(data, source)}
-    text = data.decode("utf-8")
+    text = data.decode("utf-8", "surrogateescape")
     marks = [place for place, letter in enumerate(text) if letter in ",: \n<>[]"]
     begin = source.choice(marks) if marks else 0
     end = next((place for place in marks if place > begin), len(text))
     nasty = source.choice(_NASTY_CELLS)
     if source.random() < 0.3:
         nasty = '"' + nasty.replace('"', '""') + '"'
-    return {**files, name: (text[: begin + 1] + nasty + text[end:]).encode("utf-8", "surrogatepass")}
+    return {**files, name: (text[: begin + 1] + nasty + text[end:]).encode("utf-8", "surrogateescape")}
 
 
 def build_images() -> dict[str, Files]:
@@ -220,7 +221,7 @@ def run_reader(files: Files, folder: Path) -> str:
         _check_sentence(str(error))
         if "MRN-1" in str(error):
             raise BrokenPromise(f"the message quotes the patient: {error}") from error
-        return error.code
+        return error.code + name_place(error)
     image = radiograph.image
     if image.mode != "L" or not 0 < image.width * image.height <= MAX_PIXELS:
         raise BrokenPromise(f"a film of mode {image.mode} and size {image.size}")
@@ -232,6 +233,12 @@ def run_reader(files: Files, folder: Path) -> str:
         raise BrokenPromise(f"age {radiograph.age_years}")
     np.asarray(image)
     return "read"
+
+
+def name_place(error: BaseException) -> str:
+    """Return `@file:line` of where an error was raised, so that a refusal at a new place counts as new."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"@{Path(frame.filename).name}:{frame.lineno}"
 
 
 def _check_sentence(message: str) -> None:
@@ -347,7 +354,7 @@ def read_source(*names: str) -> Callable[[Files, Path], str]:
                 outcomes.append("read")
             except FractureError as error:
                 _check_sentence(str(error))
-                outcomes.append(type(error).__name__)
+                outcomes.append(type(error).__name__ + name_place(error))
         return ", ".join(outcomes)
 
     return run

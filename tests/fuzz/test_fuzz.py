@@ -103,7 +103,7 @@ def test_folders_of_long_names_are_quoted_shortly(tmp_path: Path) -> None:
         (tmp_path / (letter * 200)).mkdir()
         (tmp_path / (letter * 200) / "film.png").write_bytes(b"")
     outcome = TARGETS["class folders"].run({}, tmp_path)
-    assert outcome == ", ".join(["DatasetError"] * 4)
+    assert [refusal.partition("@")[0] for refusal in outcome.split(", ")] == ["DatasetError"] * 4
 
 
 def test_damaged_dicom_header_does_not_spill_the_patient_behind_it() -> None:

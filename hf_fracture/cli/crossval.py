@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hf_fracture.cli.train import (
     MODEL_NAME,
+    OTHER_FIELDS,
     add_run_arguments,
     build_field_parser,
+    build_help_parser,
     fit,
     going_on,
     hide_progress,
@@ -43,7 +45,9 @@ FOLDS_NAME: Final = "folds.csv"
 FIGURES: Final = ("auroc", "average_precision", "log_loss", "brier_score")
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", fields: argparse.ArgumentParser | None = None
+) -> None:
     """Add the command; it takes every field that `train` takes."""
     parser = subparsers.add_parser(
         "crossval",
@@ -52,7 +56,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "the one network that never saw its group. Writes OUT/crossval.json, OUT/predictions.parquet, OUT/folds.csv "
         "and OUT/fold-1 to OUT/fold-k. An interrupted run goes on where it was, within a fold too. The test split is "
         "left alone unless --pool names it.",
-        parents=[build_field_parser()],
+        parents=[fields or build_field_parser()],
+        epilog=OTHER_FIELDS,
     )
     add_run_arguments(parser)
     parser.add_argument("--folds", type=int, default=5, metavar="K", help="number of folds (default: 5)")
@@ -63,6 +68,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="splits whose films are divided into folds (default: train,validation)",
     )
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default: 2000)")
+
+
+def add_help(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command for its `--help` alone, without loading torch."""
+    add_parser(subparsers, build_help_parser())
 
 
 def run(args: argparse.Namespace) -> int:

@@ -129,7 +129,7 @@ def _run_command(arguments: list[str]) -> int:
     """Parse the arguments with the chosen command's parser and run it."""
     name = next((argument for argument in arguments if not argument.startswith("-")), None)
     module = _import_command(name) if name in COMMANDS else None
-    parser = build_parser(name, module)
+    parser = build_parser(name, module, for_help=not {"-h", "--help"}.isdisjoint(arguments))
     if name is not None and module is None:
         parser.error(_describe_unknown_command(name))
     args = parser.parse_args(arguments)
@@ -139,12 +139,13 @@ def _run_command(arguments: list[str]) -> int:
     return status
 
 
-def build_parser(name: str | None = None, module: ModuleType | None = None) -> OneLineParser:
+def build_parser(name: str | None = None, module: ModuleType | None = None, *, for_help: bool = False) -> OneLineParser:
     """Build the parser of `hf-fracture`; only the chosen command brings its options.
 
     Args:
         name: The chosen command, a key of `COMMANDS`.
         module: Its module; None for a parser that only lists the commands.
+        for_help: Call the module's `add_help`, where it has one, instead of an `add_parser` that loads torch.
     """
     parser = OneLineParser(
         prog=PROGRAM, description="Fracture classifiers whose numbers can be believed.", epilog=_EPILOG
@@ -154,7 +155,8 @@ def build_parser(name: str | None = None, module: ModuleType | None = None) -> O
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for command, summary in COMMANDS.items():
         if module is not None and command == name:
-            module.add_parser(subparsers)
+            add = getattr(module, "add_help", module.add_parser) if for_help else module.add_parser
+            add(subparsers)
         else:
             subparsers.add_parser(command, help=summary)
     return parser

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 from hf_fracture.errors import MissingInputError, MissingPackageError, UsageError
 
@@ -25,18 +25,30 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "scikit-learn", "hf-fracture")
 MODEL_NAME = "model"
+OTHER_FIELDS = (
+    "Every other field of transformers.TrainingArguments is an option as well, such as --max_steps, --seed and "
+    "--gradient_accumulation_steps: https://huggingface.co/docs/transformers/main_classes/trainer"
+)
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", fields: argparse.ArgumentParser | None = None
+) -> None:
     """Add the command; its flags are the fields of the recipe and of the Trainer's arguments."""
     parser = subparsers.add_parser(
         "train",
         help="Fine-tune a backbone on a prepared dataset",
         description="Fine-tune a backbone on a prepared dataset. Writes OUT/model (the model folder), OUT/log.json, "
         "OUT/curves.png and OUT/checkpoints. An interrupted run goes on where it was.",
-        parents=[build_field_parser()],
+        parents=[fields or build_field_parser()],
+        epilog=OTHER_FIELDS,
     )
     add_run_arguments(parser)
+
+
+def add_help(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command for its `--help` alone, without loading torch."""
+    add_parser(subparsers, build_help_parser())
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -374,6 +386,21 @@ def build_field_parser() -> "HfArgumentParser":
     return parser
 
 
+def build_help_parser() -> argparse.ArgumentParser:
+    """Parser that only describes: the fields of the recipe, and of the Trainer those with another default here."""
+    from hf_fracture.config import RecipeConfig
+    from hf_fracture.training.defaults import TrainingDefaults
+
+    parser = argparse.ArgumentParser(add_help=False)
+    for field in (*dataclasses.fields(RecipeConfig), *dataclasses.fields(TrainingDefaults)):
+        words = str(field.metadata["help"]).replace("%", "%%")
+        default = "" if field.default is dataclasses.MISSING else f" (default: {field.default})"
+        choices = get_args(field.type) if get_origin(field.type) is Literal else None
+        metavar = None if choices else field.name.upper()
+        parser.add_argument(f"--{field.name}", choices=choices, metavar=metavar, help=words + default)
+    return parser
+
+
 def read_fields(args: argparse.Namespace, *, output_dir: Path) -> tuple["RecipeConfig", "FractureTrainingArguments"]:
     """Merge the configuration file and the flags.
 
@@ -409,7 +436,7 @@ def _check_names(content: dict[str, Any], known: set[str], where: str) -> None:
     for name in content:
         if name not in known:
             near = difflib.get_close_matches(str(name), sorted(known), n=2)
-            hint = f" Did you mean {' or '.join(near)}?" if near else " See hf-fracture train --help for all fields."
+            hint = f" Did you mean {' or '.join(near)}?" if near else " See hf-fracture train --help."
             raise UsageError(f"Expected fields of a recipe in '{where}', found '{name}', which is none.{hint}")
 
 

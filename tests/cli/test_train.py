@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_mistake_in_a_field_is_one_line_and_leaves_nothing(
     assert said in err[-1]
     assert not any(line.startswith("Traceback") for line in err)
     assert not (tmp_path / "run").exists()
+
+
+def test_help_lists_options_that_exist_with_the_defaults_that_hold() -> None:
+    from hf_fracture.cli.train import build_field_parser, build_help_parser
+    from hf_fracture.config import RecipeConfig
+    from hf_fracture.training.arguments import FractureTrainingArguments
+
+    shown = {action.dest: str(action.help) for action in build_help_parser()._actions}
+    assert set(shown) <= {action.dest for action in build_field_parser()._actions}
+    held = {field.name: field for kind in (RecipeConfig, FractureTrainingArguments) for field in fields(kind)}
+    assert {field.name for field in fields(RecipeConfig)} | {"learning_rate", "num_train_epochs"} <= set(shown)
+    for name, words in shown.items():
+        assert name == "backbone" or words.endswith(f"(default: {held[name].default})")
 
 
 def test_interrupted_run_of_another_configuration_is_not_mixed_in(

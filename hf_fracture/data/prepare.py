@@ -7,14 +7,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from hf_fracture.data.account import LostFile, Prepared, build_account, render_split_table
-from hf_fracture.data.cache import find_cache_dir
+from hf_fracture.data.cache import find_cache_dir, load_dataset_folder
 from hf_fracture.data.dataset_card import render_dataset_card
 from hf_fracture.data.films import Film, FilmStore, Progress, count_cores
 from hf_fracture.data.grouping import DoubtRule, SplitRule, assign_splits, group_films, leave_out_doubtful
@@ -232,11 +232,20 @@ def _write(folder: Path, info: SourceInfo, prepared: Prepared, store: FilmStore,
         "dataset": info.name,
         **settings,
         "splits_sha256": hashlib.sha256(split_table.encode()).hexdigest(),
+        "contents_sha256": _hash_files(sorted((folder / "data").iterdir())),
         **build_account(prepared),
     }
     (folder / SPLIT_TABLE_NAME).write_text(split_table, encoding="utf-8")
     (folder / ACCOUNT_NAME).write_text(json.dumps(account, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(render_dataset_card(info, account, settings), encoding="utf-8")
+
+
+def _hash_files(paths: Iterable[Path]) -> str:
+    digests = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            digests.update(path.name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digests.hexdigest()
 
 
 def _swap_in(finished_dir: Path, out_dir: Path) -> None:
@@ -263,13 +272,10 @@ def load_fracture_dataset(name: str, *, data_dir: str | os.PathLike[str], split:
     Raises:
         FractureError: As `prepare_dataset` does.
     """
-    from datasets import load_dataset
-
     source_dir = Path(data_dir).absolute()
     place = hashlib.sha256(f"{source_dir}\0{split}\0{version('hf-fracture')}".encode()).hexdigest()[:12]
     prepared_dir = find_cache_dir() / f"{name}-{split}-{place}"
     if not (prepared_dir / SPLIT_TABLE_NAME).is_file():
         prepared_dir.parent.mkdir(parents=True, exist_ok=True)
         prepare_dataset(name, source_dir, prepared_dir, options=PrepareOptions(split_rule=split))
-    dataset: DatasetDict = load_dataset(str(prepared_dir))
-    return dataset
+    return cast("DatasetDict", load_dataset_folder(prepared_dir))

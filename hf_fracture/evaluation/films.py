@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hf_fracture.data.cache import load_dataset_folder
 from hf_fracture.data.schema import HELD_OUT, SPLITS
 from hf_fracture.errors import DatasetError, MissingInputError
 from hf_fracture.labels import LABEL_NAMES
@@ -49,7 +50,8 @@ def load_splits(dataset: str | Path, *, revision: str | None = None) -> "Dataset
     from datasets.exceptions import DatasetsError
 
     try:
-        splits = load_dataset(str(dataset), revision=None if Path(dataset).is_dir() else revision)
+        is_local = Path(dataset).is_dir()
+        splits = load_dataset_folder(dataset) if is_local else load_dataset(str(dataset), revision=revision)
     except (DatasetsError, FileNotFoundError, ConnectionError, ValueError) as error:
         if "corresponds to no data" in str(error):
             raise DatasetError(

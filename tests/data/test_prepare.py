@@ -26,6 +26,7 @@ from hf_fracture.data.prepare import PrepareOptions, load_fracture_dataset, prep
 from hf_fracture.data.schema import HELD_OUT, ROW_COLUMNS
 from hf_fracture.data.splits import check_disjoint
 from hf_fracture.errors import DatasetError, OutputExistsError, UsageError
+from hf_fracture.evaluation.films import load_splits
 
 WriteLayout = Callable[..., Path]
 DrawFilm = Callable[..., Image.Image]
@@ -118,6 +119,25 @@ def test_dataset_streams_and_its_shards_are_dealt_to_ranks(
     ]
     assert ranks[0].isdisjoint(ranks[1])
     assert len(ranks[0] | ranks[1]) == read_account(out_dir)["splits"]["train"]["films"]
+
+
+@pytest.mark.parametrize("read", [load, lambda folder, _: load_splits(folder)], ids=["load_dataset", "load_splits"])
+def test_second_folder_of_the_same_name_is_not_answered_from_the_cache_with_the_first(
+    read: Callable[[Path, Path], Any], tmp_path: Path, save_film: SaveFilm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    found = {}
+    for place, fractured_seeds in {"one": (0, 2, 4), "two": (1, 3, 5)}.items():
+        for seed in range(6):
+            part = "fractured" if seed in fractured_seeds else "not fractured"
+            film = draw_phantom(seed, fractured=False, size_px=(96, 96)).image
+            save_film(film, tmp_path / place / "films" / part / f"{seed}.png")
+        prepared = prepare_dataset("image_folder", tmp_path / place / "films", tmp_path / place / "prepared")
+        found[place] = {
+            row["source_path"]: row["label"] for split in read(prepared, tmp_path / "cache").values() for row in split
+        }
+        paths = (path.relative_to(tmp_path / place / "films") for path in (tmp_path / place / "films").rglob("*.png"))
+        assert found[place] == {path.as_posix(): int(path.parent.name == "fractured") for path in paths}
 
 
 def test_large_films_are_reduced_and_their_marks_with_them(tmp_path: Path, save_film: SaveFilm) -> None:

@@ -111,6 +111,7 @@ class FractureRecord:
         try:
             points = {name: OperatingPoint(**point) for name, point in record["operating_points"].items()}
             known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
+            _check_kinds(known)
             return cls(**{**known, "operating_points": points, "triage": Triage(**record["triage"])})
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFolderError(
@@ -302,6 +303,27 @@ class RecipeConfig:
                 "enhancement, head_units and head_dropout need a head of their own, got evidence_weight "
                 f"{self.evidence_weight!r}, whose head is folded into a plain ResNet. Pass --evidence_weight 0."
             )
+
+
+def _check_kinds(record: dict[str, Any]) -> None:
+    """Refuse fields of a record that are of another kind than their annotation says.
+
+    Raises:
+        TypeError: Naming the field.
+    """
+    kinds: dict[str, Any] = {
+        **dict.fromkeys(("trained_on", "body_parts", "views"), list),
+        "modality": str,
+        "enhancement": str | None,
+        "pipeline_safe": bool,
+        "triage_guarantee": dict | None,
+    }
+    for name, value in record.items():
+        is_text = not isinstance(value, list) or all(isinstance(item, str) for item in value)
+        if name in kinds and not (isinstance(value, kinds[name]) and is_text):
+            raise TypeError(f"{name!r}")
+    if record.get("label_kind", "fracture") not in ("fracture", "fracture_type"):
+        raise TypeError("'label_kind'")
 
 
 def split_enhancement(enhancement: str) -> tuple[str, ...]:

@@ -133,17 +133,29 @@ def load_film_reader(model_dir: Path) -> FilmReader:
     """
     from transformers import AutoImageProcessor
 
+    from hf_fracture.models.folder_check import check_image_sizes
+
+    check_image_sizes(model_dir)
     try:
-        processor = AutoImageProcessor.from_pretrained(model_dir, backend="pil")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            model_dir, backend="pil", trust_remote_code=False
+        )
+    except Exception as error:  # a stranger's configuration can raise anything inside transformers
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
         raise ModelFolderError(
             f"Expected preprocessor_config.json of an image processor in '{model_dir}': {first_line}"
         ) from error
 
     def read_film(film: Image.Image) -> NDArray[np.float32]:
-        pixels = processor(images=film.convert("RGB"), return_tensors="np")["pixel_values"][0]
-        return np.asarray(pixels, dtype=np.float32)
+        try:
+            pixels = processor(images=film.convert("RGB"), return_tensors="np")["pixel_values"][0]
+            return np.asarray(pixels, dtype=np.float32)
+        except Exception as error:
+            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+            raise ModelFolderError(
+                f"Expected the image processor of '{model_dir}' to read a film, but {first_line}. Restore its "
+                "preprocessor_config.json."
+            ) from error
 
     return read_film
 

@@ -63,6 +63,7 @@ class OnnxMetadata:
         try:
             values = {field.name: json.loads(properties[field.name]) for field in fields(cls)}
             stated = values.pop("preprocessing")
+            _check_kinds(values)
             preprocessing = Preprocessing(
                 size_px=int(stated["size_px"]), mean=tuple(stated["mean"]), std=tuple(stated["std"])
             )
@@ -72,3 +73,20 @@ class OnnxMetadata:
                 f"Expected an ONNX file with the metadata of hf-fracture export, but {error!r} is wrong or missing. "
                 "Export the model again."
             ) from error
+
+
+def _check_kinds(values: Mapping[str, Any]) -> None:
+    """Refuse metadata of other kinds than a runtime computes with.
+
+    Raises:
+        ValueError: Naming the field.
+    """
+    if values["fractured_index"] not in (0, 1) or type(values["fractured_index"]) is not int:
+        raise ValueError("fractured_index")
+    weights, norm = values["cam_weights"], values["cam_layer_norm"]
+    scale = None if norm is None else norm["scale"]
+    for name, numbers in (("cam_weights", weights), ("cam_layer_norm", scale)):
+        if numbers is not None and not all(isinstance(number, int | float) for number in numbers):
+            raise ValueError(name)
+    if not isinstance(values["model_sha256"], str) or not isinstance(values["labels"], list):
+        raise ValueError("model_sha256 or labels")

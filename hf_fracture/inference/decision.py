@@ -48,7 +48,13 @@ def find_fractured_index(id2label: Mapping[int | str, str]) -> int:
     >>> find_fractured_index({0: "fractured", 1: "not fractured"})
     0
     """
-    names = {int(index): str(name) for index, name in id2label.items()}
+    try:
+        names = {int(index): str(name)[:80] for index, name in id2label.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelFolderError(
+            f"Expected id2label of config.json to name a label by each index, got {str(id2label)[:80]}. Set it, for "
+            f"example to {ID2LABEL}."
+        ) from error
     fractured = [index for index, name in names.items() if _names_fracture(name)]
     if sorted(names) != [0, 1] or len(fractured) != 1:
         raise ModelFolderError(

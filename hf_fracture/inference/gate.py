@@ -222,6 +222,7 @@ def load_gate(model_dir: Path) -> FeatureStatistics | None:
 
     try:
         tensors = load(path.read_bytes())
+        _check_tensors(tensors)
         statistics = FeatureStatistics(
             mean=tensors["mean"],
             components=tensors["components"],
@@ -231,11 +232,22 @@ def load_gate(model_dir: Path) -> FeatureStatistics | None:
             discriminant=Discriminant.from_tensors(tensors),
         )
         statistics.distances(statistics.mean[None])
-    except (SafetensorError, KeyError, IndexError, ValueError) as error:
+    except (SafetensorError, KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise ModelFolderError(
-            f"Expected '{path}' to hold the tensors {', '.join(_TENSORS)}, but {error}. Fit the gate again."
+            f"Expected '{path}' to hold the tensors {', '.join(_TENSORS)}, but {str(error)[:200]}. Fit the gate again."
         ) from error
     return statistics
+
+
+def _check_tensors(tensors: dict[str, NDArray[np.float32]]) -> None:
+    """Refuse numbers with which a gate would let everything pass.
+
+    Raises:
+        ValueError: If one is not finite, or a variance or the limit not positive.
+    """
+    positive = (tensors[name] for name in ("variances", "residual_variance", "limit"))
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()) or any((t <= 0).any() for t in positive):
+        raise ValueError("not all are finite numbers, variances and limit positive")
 
 
 def _check_features(train_features: NDArray[np.floating], validation_features: NDArray[np.floating]) -> None:

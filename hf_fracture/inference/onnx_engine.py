@@ -49,9 +49,26 @@ class OnnxEngine:
         self.path = path
         self._session = _open_session(path, num_threads or min(count_cores(), MAX_THREADS))
         self.metadata = OnnxMetadata.from_properties(self._session.get_modelmeta().custom_metadata_map)
+        self._check_interface()
         names = [output.name for output in self._session.get_outputs()]
         self._outputs = [LOGITS_NAME, MAP_NAME] if MAP_NAME in names else [LOGITS_NAME]
         self.head = build_head(self.metadata)
+
+    def _check_interface(self) -> None:
+        """Refuse a graph that takes or gives something else than an export of this package.
+
+        Raises:
+            ModelFolderError: Saying what it takes.
+        """
+        inputs = {item.name: list(item.shape) for item in self._session.get_inputs()}
+        outputs = {item.name: list(item.shape) for item in self._session.get_outputs()}
+        side = self.metadata.preprocessing.size_px
+        sides = inputs.get(INPUT_NAME, [])[1:]
+        if list(inputs) != [INPUT_NAME] or sides != [3, side, side] or outputs.get(LOGITS_NAME, [])[1:] != [2]:
+            raise ModelFolderError(
+                f"Expected '{self.path}' to take {INPUT_NAME} (N, 3, {side}, {side}) and give {LOGITS_NAME} (N, 2), "
+                f"got {str(inputs)[:120]} and {str(outputs)[:120]}. Export the model again: hf-fracture export."
+            )
 
     def compute(self, pixel_values: NDArray[np.float32]) -> Activations:
         """Run one forward pass.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hf_fracture.config import FractureRecord
 from hf_fracture.data.hub_errors import find_hub_error, is_transient, retry_transient
 from hf_fracture.data.transforms import Preprocessing
-from hf_fracture.errors import MissingInputError, ModelFolderError
+from hf_fracture.errors import FractureError, MissingInputError, ModelFolderError
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL_DIR = Path(__file__).resolve().parent.parent / "default_model"
 WEIGHTS_NAME = "model.safetensors"
+MIN_SIDE_PX = 16
+MAX_SIDE_PX = 4096
+MAX_GREY = 1000.0  # of means and deviations of pixels; no scale in use is beyond 255
 MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.py", "*.md", "onnx/*", ".eval_results/*")
 
 
@@ -105,8 +108,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingInputError(f"Expected the file '{path.name}' in '{path.parent}', found none.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelFolderError(f"Expected '{path}' to be JSON, but {error}. Restore the file.") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"Expected '{path}' to be JSON, but {str(error)[:200]}. Restore the file.") from error
     if not isinstance(content, dict):
         raise ModelFolderError(f"Expected '{path}' to hold a JSON object, got {type(content).__name__}.")
     return content
@@ -136,27 +139,40 @@ def read_preprocessing(model_dir: Path) -> Preprocessing:
             would silently replace.
     """
     config = read_json(model_dir / "preprocessor_config.json")
-    size = config.get("size", {})
-    if "max_height" not in size or size.get("max_height") != size.get("max_width") or config.get("do_center_crop"):
+    size = config.get("size")
+    known = size if isinstance(size, dict) else {}
+    side = known.get("max_height")
+    if side is None or side != known.get("max_width") or config.get("do_center_crop"):
         raise ModelFolderError(
             "Expected preprocessor_config.json to describe a letterbox (size max_height = max_width, padding, no "
-            f"centre crop), got size {size} and do_center_crop {config.get('do_center_crop')}. For another "
-            "preprocessing use transformers.pipeline."
+            f"centre crop), got size {str(size)[:80]} and do_center_crop {str(config.get('do_center_crop'))[:20]}. For "
+            "another preprocessing use transformers.pipeline."
+        )
+    if type(side) is not int or not MIN_SIDE_PX <= side <= MAX_SIDE_PX:
+        raise ModelFolderError(
+            f"Expected a letterbox of {MIN_SIDE_PX} to {MAX_SIDE_PX} px in preprocessor_config.json, got "
+            f"{str(side)[:40]}. Restore the file."
         )
     mean, std = (_read_channels(config, name) for name in ("image_mean", "image_std"))
     if min(std) <= 0:
         raise ModelFolderError(f"Expected image_std of preprocessor_config.json to be positive, got {list(std)}.")
-    return Preprocessing(size_px=int(size["max_height"]), mean=mean, std=std)
+    return Preprocessing(size_px=side, mean=mean, std=std)
 
 
 def _read_channels(config: dict[str, Any], name: str) -> tuple[float, float, float]:
     values = config.get(name)
-    if not isinstance(values, list) or len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+    if not isinstance(values, list) or len(values) != 3 or not all(_is_plain_number(value) for value in values):
         raise ModelFolderError(
-            f"Expected preprocessor_config.json to hold '{name}' with three numbers, got {values!r}. Restore the file."
+            f"Expected preprocessor_config.json to hold '{name}' with three numbers, got {str(values)[:80]}. Restore "
+            "the file."
         )
     red, green, blue = values
     return float(red), float(green), float(blue)
+
+
+def _is_plain_number(value: object) -> bool:
+    """Tell whether a value of a JSON file is a finite number of a size that grey values have."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_GREY
 
 
 def hash_weights(model_dir: Path) -> str:
@@ -200,21 +216,31 @@ def load_model(model_dir: Path, *, trust_remote_code: bool = False) -> "PreTrain
         ModelFolderError: If the folder holds no safetensors weights, or they do not fit the configuration.
     """
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForImageClassification
+    from transformers import AutoConfig, AutoModelForImageClassification
 
+    from hf_fracture.models.folder_check import check_complete, check_configuration, check_size, read_shapes
     from hf_fracture.models.registration import register_models
 
     register_models()
-    if not (model_dir / WEIGHTS_NAME).is_file() and not (model_dir / f"{WEIGHTS_NAME}.index.json").is_file():
-        raise ModelFolderError(f"Expected {WEIGHTS_NAME} in '{model_dir}', found none. Pickled weights are not loaded.")
+    config = read_json(model_dir / "config.json")
+    shapes = read_shapes(model_dir)
+    check_configuration(config, model_dir)
     try:
         with _silent_loading():
-            model = AutoModelForImageClassification.from_pretrained(
-                model_dir, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+            if not (trust_remote_code and "auto_map" in config):
+                check_size(AutoConfig.from_pretrained(model_dir, trust_remote_code=False), shapes)
+            model, loading = AutoModelForImageClassification.from_pretrained(
+                model_dir,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
             )
-    except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
-        first_line = str(error).strip().splitlines()[0]
+        check_complete(loading)
+    except FractureError:
+        raise
+    except Exception as error:  # a stranger's configuration can raise anything inside transformers
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
         raise ModelFolderError(f"Cannot load an image classifier from '{model_dir}': {first_line}") from error
     classifier: PreTrainedModel = model.eval()
     return classifier

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
-from hf_fracture.errors import MissingInputError, MissingPackageError, UsageError
+from hf_fracture.errors import FractureError, MissingInputError, MissingPackageError, UsageError
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -415,19 +415,23 @@ def read_fields(args: argparse.Namespace, *, output_dir: Path) -> tuple["RecipeC
 
     from hf_fracture.config import RecipeConfig
     from hf_fracture.training.arguments import FractureTrainingArguments
+    from hf_fracture.training.recipe_file import check_field_kinds
 
     names = {field.name for kind in (RecipeConfig, FractureTrainingArguments) for field in dataclasses.fields(kind)}
     flags = {name: value for name, value in vars(args).items() if name in names - {"output_dir", "debug"}}
     content = _read_config(args.config) if args.config else {}
     _check_names(content, names - {"output_dir"}, str(args.config))
-    fields = {**content, **flags}
+    fields = {**check_field_kinds(content, str(args.config)), **flags}
     if not fields.get("backbone"):
         raise UsageError("Expected --backbone (a row of hf-fracture backbones, a folder or a Hub id), got none.")
     parser = HfArgumentParser([RecipeConfig, FractureTrainingArguments])  # type: ignore[list-item]
     try:
         recipe, arguments = parser.parse_dict({**fields, "output_dir": str(output_dir)})
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"A field of the configuration cannot be used: {error}") from error
+    except FractureError:
+        raise
+    except Exception as error:  # a hundred fields of upstream's, each with checks of its own
+        words = " ".join(str(error).split())[:300]
+        raise UsageError(f"A field of the configuration cannot be used: {words}") from error
     return recipe, arguments
 
 
@@ -437,7 +441,9 @@ def _check_names(content: dict[str, Any], known: set[str], where: str) -> None:
         if name not in known:
             near = difflib.get_close_matches(str(name), sorted(known), n=2)
             hint = f" Did you mean {' or '.join(near)}?" if near else " See hf-fracture train --help."
-            raise UsageError(f"Expected fields of a recipe in '{where}', found '{name}', which is none.{hint}")
+            raise UsageError(
+                f"Expected fields of a recipe in '{where}', found '{str(name)[:80]}', which is none.{hint}"
+            )
 
 
 def _read_config(name: str) -> dict[str, Any]:
@@ -450,8 +456,8 @@ def _read_config(name: str) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MissingInputError(f"Expected the configuration file '{path}', cannot read it: {error}.") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"Expected '{path}' to be YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"Expected '{path}' to be YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(content, dict):
         raise UsageError(f"Expected '{path}' to map fields to values, got {type(content).__name__}.")
     return content

@@ -96,6 +96,8 @@ class FractureClassifier:
         self._films = FilmPreparer(model_dir, self.record, fast=fast)
         self._gate = load_gate(model_dir)
         onnx_engine = load_onnx_engine(model_dir, backend=backend, fast=fast)
+        if onnx_engine is not None:
+            self._check_export(onnx_engine)
         self._engine: Engine = onnx_engine or self._torch_engine
         self.backend: str = "torch" if onnx_engine is None else "onnx"
         self.revision = _read_revision(model_dir, onnx_engine)
@@ -279,6 +281,15 @@ class FractureClassifier:
         maps = self.compute(radiograph).feature_maps
         return None if maps is None else pool_features(maps)[0]
 
+    def _check_export(self, engine: OnnxEngine) -> None:
+        """Refuse an export that reads films or names answers in another way than the folder says."""
+        stated = engine.metadata
+        if stated.fractured_index != self._fractured_index or stated.preprocessing != self._films.preprocessing:
+            raise ModelFolderError(
+                f"Expected '{engine.path}' to name its answers and to prepare films as the folder's config.json and "
+                "preprocessor_config.json do, got an export that does not. Export the model again: hf-fracture export."
+            )
+
     def _judge_one(self, source: Source) -> _Judged:
         prepared = self._films.prepare(source)
         judged = self._judge(prepared, self._engine)
@@ -310,6 +321,11 @@ class FractureClassifier:
             return _Judged(self._build_finding(prepared), prepared)
         start = time.perf_counter()
         activations = engine.compute(prepared.pixel_values[None])
+        if not np.isfinite(activations.probabilities).all():
+            raise ModelFolderError(
+                f"Expected a probability from '{self.model}', got {activations.probabilities[0]}: its weights are "
+                "damaged. Download or train it again."
+            )
         verdict, maps = prepared.verdict, activations.feature_maps
         if self._gate is not None and maps is not None:
             verdict = merge_verdicts(verdict, judge_maps(self._gate, maps)[0])

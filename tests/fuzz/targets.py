@@ -5,15 +5,19 @@ raising anything else: an exception that is no sentence of ours is one, an answe
 the tests (a short run, driven by hypothesis) and by `scripts/fuzz.py` (minutes for each target).
 """
 
+import argparse
 import io
 import json
+import logging
 import math
 import random
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from PIL import Image
@@ -342,10 +346,7 @@ def read_source(*names: str) -> Callable[[Files, Path], str]:
     """Return a run that writes the files, reads them with each source and checks every row."""
 
     def run(files: Files, folder: Path) -> str:
-        for name, data in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        write_files(files, folder)
         outcomes = []
         for source in names:
             try:
@@ -383,9 +384,212 @@ def _check_marks(marks: Sequence[Sequence[float]], *, exact: int | None) -> None
             raise BrokenPromise(f"a mark of {list(mark)[:8]}")
 
 
+NASTY_VALUES: Final[tuple[Any, ...]] = (
+    *(None, True, False, 0, 1, -1, 2, 3, 7, 1000, 2**31, 2**63, 10**30, 0.0, -0.5, 0.5, 1e-300, 1e300, math.nan),
+    *(math.inf, "", "x", "0", "1", "true", "../..", "/etc/passwd", "a\x00b", "\udcff", "=1+1", "<script>", "x" * 5000),
+    *("1e-4", "None", [], {}, [0], [1, 2, 3], [[]], [None], [1e9] * 3, ["x"], {"a": 1}, {"0": "a"}, list(range(999))),
+)
+
+
+def mutate_value(content: Any, source: random.Random) -> Any:
+    """Replace, remove, copy or rename one value somewhere in a JSON or YAML content."""
+    if not isinstance(content, dict | list) or not content or source.random() < 0.15:
+        return source.choice(NASTY_VALUES)
+    keys = list(content) if isinstance(content, dict) else range(len(content))
+    key = source.choice(keys)
+    kind = source.random()
+    if kind < 0.1:
+        return {k: v for k, v in content.items() if k != key} if isinstance(content, dict) else content[:key]
+    if kind < 0.15 and isinstance(content, dict):
+        return {**content, source.choice(("x", "auto_map", "attn_implementation", *map(str, content))): content[key]}
+    changed = dict(content) if isinstance(content, dict) else list(content)
+    changed[key] = mutate_value(content[key], source)
+    return changed
+
+
+def mutate_settings(files: Files, source: random.Random) -> Files:
+    """Change values in a JSON or YAML file, bytes in the head of another, or lose a file."""
+    import yaml
+
+    name = source.choice(sorted(files))
+    if source.random() < 0.03 and len(files) > 1:
+        return {other: data for other, data in files.items() if other != name}
+    if name.endswith((".json", ".yaml")) and source.random() < 0.85:
+        read, write = (json.loads, json.dumps) if name.endswith(".json") else (yaml.safe_load, yaml.safe_dump)
+        try:
+            content = read(files[name].decode())
+        except (ValueError, RecursionError, yaml.YAMLError):
+            return {**files, name: mutate_bytes(files[name], source)}
+        for _ in range(source.choice((1, 1, 1, 2, 3))):
+            content = mutate_value(content, source)
+        return {**files, name: write(content).encode("utf-8", "surrogateescape")}
+    return {**files, name: mutate_header(files[name], source)}
+
+
+@cache
+def build_model_folders() -> dict[str, Files]:
+    """Save a tiny network as a model folder: with weights in one file, in two, as an export, and without a record."""
+    import tempfile
+
+    import torch
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    from hf_fracture.config import FractureRecord, Triage
+    from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+    from hf_fracture.inference.gate import fit_gate, save_gate
+    from hf_fracture.labels import ID2LABEL, LABEL2ID
+    from hf_fracture.models.checkpoint import read_json, save_model_folder
+
+    torch.manual_seed(0)
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
+    config.id2label, config.label2id = dict(ID2LABEL), dict(LABEL2ID)
+    network = ResNetForImageClassification(config)
+    record = FractureRecord(operating_points={}, temperature=1.0, triage=Triage(screening=0.3, rule_in=0.7))
+    chosen = Preprocessing(size_px=32, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    features = np.random.default_rng(0).normal(0, 100, (40, 8)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = save_model_folder(network, Path(folder) / "whole", preprocessing=chosen, record=record, run={})
+        save_gate(fit_gate(features, features), whole)
+        files = {path.name: path.read_bytes() for path in whole.iterdir()}
+        network.save_pretrained(Path(folder) / "shards", max_shard_size="4KB")
+        shards = {path.name: path.read_bytes() for path in (Path(folder) / "shards").glob("model*")}
+        stated = read_json(whole / "config.json")
+    described = {name: files[name] for name in ("config.json", "preprocessor_config.json")}
+    export = build_export(chosen, stated["fracture"])
+    foreign = {**stated, "fracture": None}
+    return {
+        "weights": files,
+        "shards": {**described, **shards},
+        "export": {**described, "onnx/model.onnx": export},
+        "foreign": {**files, "config.json": json.dumps(foreign).encode()},
+    }
+
+
+def build_export(chosen: Any, record: Any) -> bytes:
+    """Write a convolution and a linear layer as an export of this package."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    from hf_fracture.export.metadata import INPUT_NAME, LOGITS_NAME, MAP_NAME, OnnxMetadata
+
+    source = np.random.default_rng(0)
+    weights = {"w": source.normal(0, 0.1, (8, 3, 4, 4)), "v": source.normal(0, 1, (8, 2)), "b": np.zeros(2)}
+    nodes = [
+        helper.make_node("Conv", [INPUT_NAME, "w"], [MAP_NAME], strides=[4, 4]),
+        helper.make_node("GlobalAveragePool", [MAP_NAME], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "v", "b"], [LOGITS_NAME]),
+    ]
+    shapes: dict[str, list[str | int | None]] = {
+        INPUT_NAME: ["batch", 3, 32, 32],
+        LOGITS_NAME: ["batch", 2],
+        MAP_NAME: ["batch", 8, 8, 8],
+    }
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    initial = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "g", [values.pop(INPUT_NAME)], list(values.values()), initial)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    metadata = OnnxMetadata(
+        preprocessing=chosen,
+        labels=["not fractured", "fractured"],
+        fractured_index=1,
+        cam_weights=(weights["v"][:, 1] - weights["v"][:, 0]).tolist(),
+        cam_layer_norm=None,
+        record=record,
+        model_sha256="0" * 64,
+    )
+    helper.set_model_props(model, metadata.to_properties())
+    return bytes(model.SerializeToString())
+
+
+def run_model_folder(files: Files, folder: Path) -> str:
+    """Load a model folder and judge a film; whatever comes is a finding that can be written, or one sentence."""
+    from transformers.utils import logging as transformers_logging
+
+    from hf_fracture.inference.classifier import FractureClassifier
+
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    write_files(files, folder)
+    film = draw_phantom(3, fractured=True, size_px=(64, 80)).image
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            classifier = FractureClassifier.from_pretrained(folder)
+            examination = classifier.examine(film)
+    except FractureError as error:
+        _check_sentence(str(error))
+        return type(error).__name__ + name_place(error)
+    finding = examination.finding
+    json.dumps(finding.to_dict(), allow_nan=False)
+    if finding.gate_score is None or math.isnan(finding.gate_score):
+        raise BrokenPromise(f"a gate score of {finding.gate_score}")
+    return f"read, {finding.decision}"
+
+
+def write_files(files: Files, folder: Path) -> None:
+    """Write files below a folder."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def build_configuration() -> dict[str, Files]:
+    """Take the recipes that come with the package, and one that names every field of the recipe's own."""
+    import yaml
+
+    from hf_fracture.config import RecipeConfig, find_recipe, list_recipes
+
+    fields = {**asdict(RecipeConfig(backbone="x")), "learning_rate": 1e-4, "num_train_epochs": 2, "seed": 3}
+    every = {**fields, "lr_scheduler_type": "linear", "warmup_steps": 0.1, "per_device_train_batch_size": 4}
+    named = {name: find_recipe(name).read_bytes() for name in list_recipes()}
+    return {
+        **{
+            name: {"recipe.yaml": recipe if b"\nbackbone:" in recipe else recipe + b"backbone: x\n"}
+            for name, recipe in named.items()
+        },
+        "every field": {"recipe.yaml": yaml.safe_dump(every).encode()},
+    }
+
+
+def run_configuration(files: Files, folder: Path) -> str:
+    """Read a recipe as `train --config` does; what is accepted has the kinds and ranges that the fields say."""
+    from hf_fracture.cli.train import read_fields
+
+    write_files(files, folder)
+    path = folder / "recipe.yaml"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            recipe, arguments = read_fields(argparse.Namespace(config=str(path)), output_dir=folder / "out")
+    except FractureError as error:
+        _check_sentence(str(error))
+        return type(error).__name__ + name_place(error)
+    hints = {**get_type_hints(type(recipe)), "learning_rate": float, "num_train_epochs": float, "seed": int}
+    for name, hint in hints.items():
+        value = getattr(recipe, name, None) if name in recipe.__dataclass_fields__ else getattr(arguments, name)
+        _check_kind(name, value, hint)
+    if arguments.push_to_hub or arguments.hub_token:
+        raise BrokenPromise("a recipe that sends something")
+    return "read"
+
+
+def _check_kind(name: str, value: Any, hint: Any) -> None:
+    """Refuse a value of another kind than its annotation says; an integer passes for a float, a bool for neither."""
+    if get_origin(hint) is Literal:
+        fits = value in get_args(hint)
+    else:
+        kinds = get_args(hint) or (hint,)
+        kinds = (*kinds, int) if float in kinds else kinds
+        fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        raise BrokenPromise(f"{name} = {value!r}")
+
+
 TARGETS: Final = {
     target.name: target
     for target in (
+        Target(name="model folder", build_seeds=build_model_folders, mutate=mutate_settings, run=run_model_folder),
+        Target(name="configuration", build_seeds=build_configuration, mutate=mutate_settings, run=run_configuration),
         Target(name="images", build_seeds=build_images, mutate=mutate_one_file, run=run_reader),
         Target(name="dicom", build_seeds=build_dicom, mutate=mutate_one_file, run=run_reader),
         Target(name="metadata.csv", build_seeds=build_metadata, mutate=mutate_tables, run=read_source("image_folder")),

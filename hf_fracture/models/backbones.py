@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 STAGED_TYPES: Final = ("resnet", "convnext", "convnextv2")
-MIN_LOADED_FRACTION: Final = 0.5  # of the tensors outside the head; less is a checkpoint of another network
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -293,7 +292,7 @@ def _check_loaded(model: "PreTrainedModel", loading: dict[str, Any], source: str
     """Refuse weights of another network: transformers would draw what is missing at random and go on."""
     body = {name for group in group_layers(model)[:-1] for name in group}
     absent = {*loading["missing_keys"], *(key[0] for key in loading["mismatched_keys"])} & body
-    if len(absent) > (1 - MIN_LOADED_FRACTION) * len(body):
+    if absent:
         raise MissingInputError(
             f"Expected weights of a {type(model).__name__} at '{source}', but {len(absent)} of its {len(body)} tensors "
             "are absent or of another shape: they belong to another architecture. Name the folder's own architecture "

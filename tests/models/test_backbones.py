@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import ConvNextConfig, ConvNextForImageClassification, ResNetConfig, ResNetForImageClassification
 
@@ -137,6 +138,15 @@ def test_stages_that_are_not_there_are_refused(
 def test_folder_without_weights_is_explained(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="Expected pretrained weights"):
         build_classifier(str(tmp_path))
+
+
+def test_weights_that_lack_a_single_tensor_of_the_backbone_are_refused(tiny_backbone_dir: Path) -> None:
+    path = tiny_backbone_dir / "model.safetensors"
+    tensors = load_file(path)
+    del tensors[next(name for name in tensors if name.endswith("convolution.weight"))]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(MissingInputError, match="1 of its .* tensors are absent"):
+        build_classifier(str(tiny_backbone_dir))
 
 
 def test_weights_of_another_architecture_are_refused_in_one_sentence(tiny_backbone_dir: Path) -> None:

@@ -29,6 +29,7 @@ from PIL import Image
 from starlette.middleware import Middleware
 
 import evidence
+import forgetful
 import panels
 import program
 import proof
@@ -99,7 +100,7 @@ def build_page(classifiers: Mapping[str, FractureClassifier], example_sets: Sequ
         add_endpoints(reader)
         page.load(None, js=_ON_LOAD)
         page.load(_render_program, None, shown, queue=False, **PRIVATE)
-        page.unload(_build_farewell(sessions))
+        page.unload(_build_farewell(page, sessions))
     return page
 
 
@@ -121,6 +122,7 @@ def launch_page(page: gr.Blocks, *, port: int | None = None, share: bool = False
     page.queue(max_size=MAX_WAITING)
     with contextlib.redirect_stdout(sys.stderr):  # Gradio announces its MCP server on stdout, quiet or not
         _, local_url, share_url = _launch(page, port=port, share=share)
+    forgetful.make_forgetful(page)
     uploads_dir = Path(os.environ["GRADIO_TEMP_DIR"])
     keep_clean(uploads_dir, max_age_seconds=KEEP_SECONDS, every_seconds=CLEANING_SECONDS)
     return share_url or local_url
@@ -195,10 +197,11 @@ def main() -> None:
     page.block_thread()
 
 
-def _build_farewell(sessions: SessionFilms) -> Callable[[gr.Request], None]:
+def _build_farewell(page: gr.Blocks, sessions: SessionFilms) -> Callable[[gr.Request], None]:
     def leave(request: gr.Request) -> None:
-        """Delete the films of a visitor who has closed the page."""
+        """Delete the films of a visitor who has closed the page, and what Gradio knows of them."""
         sessions.release(request.session_hash)
+        forgetful.forget(page, request.session_hash)
 
     return leave
 

@@ -44,7 +44,7 @@ class FilmReader:
         """Examine a film.
 
         Args:
-            path: The film; None before there is one.
+            path: The film; None without one, or where the connection was lost and the film was deleted.
             model: One of `names`.
             method: How the map is made.
             body_part: What the visitor says that it shows; empty to take it from the file.
@@ -52,10 +52,8 @@ class FilmReader:
         Returns:
             HTML of the answer, of the viewer, and of what the map is worth.
         """
-        if path is None:
-            return panels.render_waiting(), panels.render_viewer(None), ""
-        examination = self.look(path, model, method)
-        if examination is None:
+        examination = None if path is None else self.look(path, model, method)
+        if path is None or examination is None:
             return panels.render_expired(), panels.render_viewer(None), ""
         classifier = self.classifiers[model]
         worth = ""
@@ -73,9 +71,7 @@ class FilmReader:
 
     def judge(self, path: str | None, model: str, body_part: str) -> str:
         """Give the answer again, with what is known about another body part."""
-        if path is None:
-            return panels.render_waiting()
-        data = _read_upload(path)
+        data = None if path is None else _read_upload(path)
         if data is None:
             return panels.render_expired()
         classifier = self.classifiers[model]

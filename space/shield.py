@@ -10,6 +10,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Server = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+STATE_ROUTE: Final = "/gradio_api/deep_link"  # writes all that a visitor sees to disk, for whoever knows the link
 FILE_ROUTES: Final = ("/gradio_api/file=", "/gradio_api/file/", "/file=")
 CONTENT_POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -57,7 +58,9 @@ class Shield:
         await self._app(scope, receive, send_with_headers)
 
     def _is_forbidden(self, path: str) -> bool:
-        """Tell whether a path asks for an upload, or for a file of another server."""
+        """Tell whether a path asks for an upload, for what a visitor sees, or for a file of another server."""
+        if path.startswith(STATE_ROUTE):
+            return True
         asked = next((path[len(route) :] for route in FILE_ROUTES if path.startswith(route)), None)
         if asked is None:
             return False

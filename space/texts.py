@@ -96,7 +96,7 @@ NO_ANSWER: Final = "No answer"
 UNREADABLE: Final = "Could not read the file"
 WAITING: Final = "Waiting for a film"
 WAITING_SENTENCE: Final = "The answer comes first, in words; then how sure the model is, and the film with its map."
-EXPIRED_SENTENCE: Final = "The film is no longer on this server. Upload it again."
+EXPIRED_SENTENCE: Final = "There is no film of yours on this server, or no longer. Give it one above."
 
 PROBABILITY: Final = "Calibrated probability of a fracture"
 ZONE_NAMES: Final = {"no fracture": "no fracture seen", "uncertain": "uncertain", "fracture": "fracture likely"}

@@ -41,7 +41,7 @@ def test_every_method_of_the_chooser_works(reader: FilmReader, film_path: Path, 
 
 def test_no_film_waits(reader: FilmReader) -> None:
     answer, viewer, worth = reader.examine(None, "measured", "grad_cam")
-    assert texts.WAITING in answer
+    assert texts.EXPIRED_SENTENCE in answer
     assert texts.VIEWER_EMPTY in viewer
     assert worth == ""
 
@@ -139,7 +139,7 @@ def test_body_part_that_was_named_changes_what_is_said_and_not_the_answer(reader
     assert "test films of the hand" in hand
     assert texts.PART_OTHER in other
     assert unnamed.split("class='part'")[0].split("class='by'")[0] == hand.split("class='part'")[0]
-    assert texts.WAITING in reader.judge(None, "measured", "")
+    assert texts.EXPIRED_SENTENCE in reader.judge(None, "measured", "")
 
 
 def test_two_models_are_compared_on_one_film(reader: FilmReader, film_path: Path, no_film_path: Path) -> None:

@@ -37,6 +37,7 @@ def ask(path: str, *, kind: str = "http") -> tuple[int | None, dict[str, str]]:
         "/gradio_api/file=/tmp/cache/other/../abc/film.png",
         "/gradio_api/file=http://example.org/film.png",
         "/gradio_api/file=HTTPS:/example.org",
+        "/gradio_api/deep_link",
     ],
 )
 def test_upload_and_foreign_address_are_refused(path: str) -> None:

@@ -1,0 +1,84 @@
+"""What was shown to a visitor is kept nowhere, and nothing of a visitor is kept who has left."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio.state_holder import SessionState
+
+import app
+import forgetful
+from hf_fracture.inference.classifier import FractureClassifier
+
+SESSION = "visitor"
+
+
+@pytest.fixture(scope="module")
+def page(measured: FractureClassifier) -> Iterator[Any]:
+    page = app.build_page({"measured": measured})
+    page.address = app.launch_page(page)
+    yield page
+    page.close(verbose=False)
+
+
+def find_component_id(page: Any, elem_id: str) -> int:
+    return next(key for key, block in page.blocks.items() if getattr(block, "elem_id", None) == elem_id)
+
+
+@pytest.mark.parametrize(("kind", "is_kept"), [(SessionState, True), (forgetful.ForgetfulSession, False)])
+def test_session_keeps_no_value_of_a_component_and_gradio_s_own_does(page: Any, kind: Any, is_kept: bool) -> None:
+    session, viewer = kind(page), find_component_id(page, "viewer")
+    session._update_value_in_config(viewer, "the film of a visitor")
+    session._update_config(viewer)
+    session._update_value_in_config(viewer, "the film of a visitor")
+    assert ("the film of a visitor" in json.dumps(session.config_values, default=str)) is is_kept
+
+
+def test_number_of_sessions_is_bounded(page: Any) -> None:
+    sessions = page.state_holder
+    assert isinstance(sessions, forgetful.ForgetfulSessions)
+    for index in range(forgetful.MAX_SESSIONS + 10):
+        sessions[f"program {index}"]
+    assert len(sessions.session_data) == forgetful.MAX_SESSIONS
+    assert len(sessions.time_last_used) == forgetful.MAX_SESSIONS
+
+
+def test_visitor_who_leaves_is_forgotten_with_the_film(page: Any, film_path: Path) -> None:
+    with httpx.Client(base_url=page.address, timeout=60) as client:
+        with client.stream("GET", f"/gradio_api/heartbeat/{SESSION}") as heartbeat:
+            beats = heartbeat.iter_raw()  # as long as it is held, the connection stays open
+            next(beats)
+            uploaded = client.post("/gradio_api/upload", files={"files": ("mine.png", film_path.read_bytes())})
+            path = uploaded.json()[0]
+            show_film(client, path)
+            assert Path(path).is_file()
+            assert SESSION in page.state_holder.session_data
+            assert path in str(page.state_holder[SESSION].state_data)
+        end = time.monotonic() + 60
+        while SESSION in page.state_holder.session_data and time.monotonic() < end:
+            time.sleep(0.1)
+    assert SESSION not in page.state_holder.session_data
+    assert SESSION not in page.state_holder.time_last_used
+    assert not Path(path).exists()
+
+
+def test_nobody_can_have_a_visitor_s_page_written_to_disk(page: Any) -> None:
+    answer = httpx.get(f"{page.address}gradio_api/deep_link", params={"session_hash": SESSION}, timeout=60)
+    assert answer.status_code == 403
+
+
+def show_film(client: httpx.Client, path: str) -> None:
+    """Have a film examined as the page's first tab does."""
+    config = client.get("/config").json()
+    take = next(part for part in config["dependencies"] if part["api_name"] == "take" and len(part["outputs"]) == 7)
+    film = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    call = {"data": [film, None, "measured"], "fn_index": take["id"], "session_hash": SESSION}
+    client.post("/gradio_api/queue/join", json=call).raise_for_status()
+    with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": SESSION}) as stream:
+        messages = [json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:")]
+    answer = next(message for message in messages if message["msg"] == "process_completed")
+    assert answer["success"], answer

@@ -5,7 +5,7 @@
 
 The page runs as `hf-fracture demo` in a process of its own; all traffic stays on 127.0.0.1. Clients speak the protocol
 of the browser (upload, join the queue, listen) and send a film at random moments, `--every` seconds apart on average:
-nine of ten are drawn films, each with noise of its own, one of ten is a bad file, whose right answer is a sentence.
+nine of ten are drawn films, no two uploads the same file, one of ten is a bad file, whose right answer is a sentence.
 Capacity is measured first, by four clients that never wait; the offered load is stated as a share of it.
 """
 
@@ -30,7 +30,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-from PIL import Image
 
 REPOSITORY_DIR = Path(__file__).resolve().parent.parent
 RESULTS_PATH = REPOSITORY_DIR / "scripts" / "results" / "load.json"
@@ -38,7 +37,8 @@ START_SECONDS = 600
 BAD_FRACTION = 0.1
 KEEP_SECONDS = 60
 LEAVE_SECONDS = 150  # after which an upload kept for KEEP_SECONDS must be gone: it is looked at once a minute
-NUM_ALONE = 12
+NUM_ALONE = 30
+NUM_FILMS = 12
 
 
 @dataclass
@@ -135,7 +135,7 @@ class Visitors:
 
     client: httpx.AsyncClient
     function: int
-    films: Sequence[Image.Image]
+    films: Sequence[bytes]
     page: Page
 
 
@@ -194,10 +194,11 @@ async def run_clients(visitors: Visitors, num_clients: int, every: float, second
     tally, start = Tally(), time.monotonic()
 
     async def visit() -> None:
+        session = uuid.uuid4().hex  # a browser keeps its own as long as the page is open
         while (left := seconds - (time.monotonic() - start)) > 0:
             await asyncio.sleep(min(random.expovariate(1 / every), max(left, 0.01)))
             if time.monotonic() - start < seconds:
-                await ask(visitors, tally, bad=random.random() < BAD_FRACTION)
+                await ask(visitors, tally, bad=random.random() < BAD_FRACTION, session=session)
 
     async def watch() -> None:
         while time.monotonic() - start < seconds:
@@ -208,16 +209,16 @@ async def run_clients(visitors: Visitors, num_clients: int, every: float, second
     return tally
 
 
-async def ask(visitors: Visitors, tally: Tally, *, bad: bool) -> None:
-    """Send one file and wait for its answer, as the page in a browser does."""
-    content = b"no film, %d" % random.getrandbits(64) if bad else encode_film(visitors.films)
+async def ask(visitors: Visitors, tally: Tally, *, bad: bool, session: str | None = None) -> None:
+    """Send one file and wait for its answer, as the page in a browser does; a new visitor where no session is given."""
+    content = b"no film, %d" % random.getrandbits(64) if bad else mark_film(random.choice(visitors.films))
+    session = session or uuid.uuid4().hex
     client = visitors.client
     start = time.monotonic()
     try:
         uploaded = await client.post("/gradio_api/upload", files={"files": ("film.png", content)})
         uploaded.raise_for_status()
         film = {"path": uploaded.json()[0], "meta": {"_type": "gradio.FileData"}}
-        session = uuid.uuid4().hex
         joined = await client.post(
             "/gradio_api/queue/join",
             json={"data": [film, None], "fn_index": visitors.function, "session_hash": session},
@@ -267,20 +268,22 @@ async def find_function(client: httpx.AsyncClient) -> int:
     return next(int(part["id"]) for part in config["dependencies"] if part["api_name"] == "predict")
 
 
-def draw_films() -> list[Image.Image]:
-    """Draw the films that are sent."""
+def draw_films() -> list[bytes]:
+    """Draw the films that are sent, as JPEG files; beforehand, so that the clients take little of the processor."""
     from hf_fracture.data.phantoms import draw_phantom
 
-    return [draw_phantom(seed, fractured=seed % 2 == 0).image for seed in range(6)]
+    films = []
+    for seed in range(NUM_FILMS):
+        buffer = io.BytesIO()
+        draw_phantom(seed, fractured=seed % 2 == 0).image.save(buffer, "JPEG", quality=92)
+        films.append(buffer.getvalue())
+    return films
 
 
-def encode_film(films: Sequence[Image.Image]) -> bytes:
-    """Return a film as a JPEG with noise of its own, so that no two uploads are the same file."""
-    levels = np.asarray(random.choice(films)).astype(np.int16)
-    noisy = levels + np.random.default_rng().integers(-2, 3, size=levels.shape, dtype=np.int16)
-    buffer = io.BytesIO()
-    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
+def mark_film(film: bytes) -> bytes:
+    """Return a JPEG with a comment of its own, so that no two uploads are the same file."""
+    comment = uuid.uuid4().bytes
+    return film[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment + film[2:]
 
 
 def describe(tally: Tally) -> dict[str, Any]:

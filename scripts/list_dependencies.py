@@ -33,7 +33,7 @@ REASONS: Final[dict[str, str]] = {
     "accelerate": "The Trainer's device and process handling.",
     "datasets": "Prepared datasets: Parquet, streaming, the Hub.",
     "evaluate": "Metrics in the form that other tools load.",
-    "filelock": "Keeps two processes out of one run's folder.",
+    "filelock": "Keeps two processes out of one output.",
     "kagglehub": "Downloads from Kaggle with the account's token.",
     "matplotlib": "Curves of an evaluation.",
     "pandas": "Tables of predictions.",
@@ -152,7 +152,7 @@ that work together, transitive ones included, stand in `constraints.txt`.
 
 A bill of materials (CycloneDX) of an environment:
 
-```
+```shell
 python scripts/list_dependencies.py --sbom sbom.json
 ```
 

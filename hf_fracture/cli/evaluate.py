@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_fracture.errors import OutputExistsError, UsageError
+from hf_fracture.outputs import holding
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -85,13 +86,22 @@ def run(args: argparse.Namespace) -> int:
         UsageError: If `--record` is given for a model that is no folder.
         EvaluationError: If the answers cannot be measured.
     """
-    _check_outputs(args)
-    from hf_fracture.evaluation.class_map import parse_label_map
-    from hf_fracture.evaluation.films import load_splits, select_split
-    from hf_fracture.evaluation.measured_model import load_measured_model
     from hf_fracture.evaluation.ranks import is_main_process, join_processes
 
     join_processes()
+    if not is_main_process():
+        return _measure(args)
+    with holding(args.out) as was_interrupted:
+        _check_outputs(args, was_interrupted=was_interrupted)
+        return _measure(args)
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from hf_fracture.evaluation.class_map import parse_label_map
+    from hf_fracture.evaluation.films import load_splits, select_split
+    from hf_fracture.evaluation.measured_model import load_measured_model
+    from hf_fracture.evaluation.ranks import is_main_process
+
     has_types = args.target == "fracture_type"
     label_map = None if args.label_map is None or has_types else parse_label_map(args.label_map)
     splits = load_splits(args.dataset, revision=args.dataset_revision)
@@ -152,9 +162,9 @@ def run_types(model: "MeasuredModel", splits: "DatasetDict", args: argparse.Name
         provenance=Provenance(model=describe_model(model), dataset=describe_dataset(splits, args, [model])),
         resampling=Resampling(num_resamples=args.resamples, seed=args.seed),
     )
-    write_type_report(content, predictions, args.out)
     if args.record:
         write_json(Path(args.model) / FILE_NAME, content)
+    write_type_report(content, predictions, args.out)
     sys.stdout.write(render_type_summary(content))
     sys.stderr.write(f"Read {args.out / PAGE_NAME} in a browser.\n")
     return 0
@@ -277,6 +287,7 @@ def render_summary(report: "EvaluationReport") -> str:
             }.items()
         ),
         f"{'ECE':<20}{_describe_ece(report)}",
+        *_describe_frames(report),
         "",
         f"{'operating point':<18}{'threshold':<11}{'sensitivity':<25}specificity",
         *(
@@ -290,6 +301,15 @@ def render_summary(report: "EvaluationReport") -> str:
         f"{describe(figures['selective/error_among_decided'])}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _describe_frames(report: "EvaluationReport") -> list[str]:
+    from hf_fracture.evaluation.plots import describe
+
+    frame = report.probes.frame
+    if frame is None or not frame.is_above_limit:
+        return []
+    return [f"{'AUROC of frames':<20}{describe(frame.auroc)}: what size, borders and compression alone tell"]
 
 
 def _describe_ece(report: "EvaluationReport") -> str:
@@ -350,7 +370,8 @@ def read_altered(read_film: "FilmReader", alter: "Alteration") -> "FilmReader":
     return lambda film: read_film(alter(film))
 
 
-def _check_outputs(args: argparse.Namespace) -> None:
+def _check_outputs(args: argparse.Namespace, *, was_interrupted: bool) -> None:
+    """Refuse to replace what is there, except what a killed evaluation left, which lacks its report."""
     from hf_fracture.evaluation.report import FILE_NAME
 
     if args.record and not Path(args.model).is_dir():
@@ -358,7 +379,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
     targets = [args.out / name for name in (FILE_NAME, PREDICTIONS_NAME, PAGE_NAME)]
     targets += [Path(args.model) / FILE_NAME] if args.record else []
     existing = [path for path in targets if path.exists()]
-    if existing and not args.overwrite:
+    is_unfinished = was_interrupted and not (args.out / FILE_NAME).exists()
+    if existing and not args.overwrite and not is_unfinished:
         raise OutputExistsError(f"'{existing[0]}' exists. Choose another --out, or pass --overwrite to replace it.")
 
 
@@ -369,9 +391,10 @@ def _write(report: "EvaluationReport", args: argparse.Namespace) -> None:
     from hf_fracture.evaluation.predictions import write_predictions
     from hf_fracture.evaluation.report import FILE_NAME, write_evaluation
 
+    (args.out / FILE_NAME).unlink(missing_ok=True)  # written last: where it lies, everything is of one run
     write_predictions(report.predictions, args.out / PREDICTIONS_NAME)
     write_plots(report, args.out)
     write_text(args.out / PAGE_NAME, render_page(report))
-    write_evaluation(report, args.out / FILE_NAME)
     if args.record:
         write_evaluation(report, Path(args.model) / FILE_NAME)
+    write_evaluation(report, args.out / FILE_NAME)

@@ -45,6 +45,7 @@ from hf_fracture.cli.explain_figures import (
     write_sentence,
 )
 from hf_fracture.errors import EvaluationError, OutputExistsError, UsageError
+from hf_fracture.outputs import holding
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -99,6 +100,11 @@ def run(args: argparse.Namespace) -> int:
         UsageError: If a method is unknown, or `--record` is given for a model that is no folder.
         EvaluationError: If no fractured film carries a box.
     """
+    with holding(args.out):
+        return _score(args)
+
+
+def _score(args: argparse.Namespace) -> int:
     from hf_fracture.evaluation.films import load_splits, select_split
     from hf_fracture.explain.attribution import check_method
     from hf_fracture.inference.classifier import FractureClassifier
@@ -127,9 +133,10 @@ def run(args: argparse.Namespace) -> int:
         "checks": _check_maps(classifier, films, methods, args.num_films) if args.num_films else {},
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    for folder in (args.out, *([Path(args.model)] if args.record else [])):
-        write_json(folder / ATTRIBUTION_NAME, content)
+    path.unlink(missing_ok=True)  # written last: where it lies, everything is of one run
     _write_plots(content, args.out)
+    for folder in (*([Path(args.model)] if args.record else []), args.out):
+        write_json(folder / ATTRIBUTION_NAME, content)
     sys.stdout.write(render_table(content))
     return 0
 

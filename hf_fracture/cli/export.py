@@ -7,7 +7,6 @@ give. Into another folder than the model's own it also copies what an answer nee
 import argparse
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hf_fracture.errors import ModelFolderError, OutputExistsError, UsageError
 from hf_fracture.export.layout import INT8_FILE, ONNX_DIR, ONNX_FILE, REPORT_FILE
+from hf_fracture.outputs import holding, remove
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,7 @@ COPIED: Final = ("config.json", "preprocessor_config.json", "gate.safetensors", 
 FLOAT_NODES: Final = (1, 3, 5, 7, 9)  # so many of the last layers stay in float32; tried until parity is met
 NUM_CALIBRATION_FILMS: Final = 200
 NUM_PHANTOMS: Final = 48
+STAGE_DIR: Final = ".export"  # where everything is made and measured before it takes its place
 _WRITTEN: Final = (f"{ONNX_DIR}/{ONNX_FILE}", f"{ONNX_DIR}/{INT8_FILE}", REPORT_FILE)
 
 
@@ -82,19 +83,36 @@ def run(args: argparse.Namespace) -> int:
         OutputExistsError: If an earlier export is there and `--overwrite` was not given.
         ModelFolderError: If the model cannot be exported, or its export does not give the same answers.
     """
-    from hf_fracture.models.checkpoint import resolve_model_dir, write_json
+    from hf_fracture.models.checkpoint import resolve_model_dir
 
     if args.originals and not (args.int8 and args.originals.is_dir()):
         raise UsageError(f"Expected a folder for --originals together with --int8, got '{args.originals}'.")
     if args.int8 and not args.dataset:
         raise UsageError("Expected --dataset with --int8: films to calibrate on. Name a prepared dataset.")
     model_dir = resolve_model_dir(args.model)
+    with holding(args.out / ONNX_DIR) as was_interrupted:
+        _check_outputs(args, was_interrupted=was_interrupted)
+        report = _make(model_dir, args)
+    sys.stderr.write(_summarise(report, args.out) + "\n")
+    return 0
+
+
+def _check_outputs(args: argparse.Namespace, *, was_interrupted: bool) -> None:
+    """Refuse to replace an export, except one that was cut short, which lacks its report."""
+    is_unfinished = was_interrupted and not (args.out / REPORT_FILE).exists()
     for name in _WRITTEN:
-        if (args.out / name).exists() and not args.overwrite:
+        if (args.out / name).exists() and not args.overwrite and not is_unfinished:
             raise OutputExistsError(f"'{args.out / name}' exists. Pass --overwrite to replace the export.")
-    args.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=args.out) as folder:
-        staged = Path(folder)
+
+
+def _make(model_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Export, measure and write; return the report."""
+    from hf_fracture.models.checkpoint import write_json
+
+    staged = args.out / STAGE_DIR
+    remove(staged)  # what a killed process left
+    try:
+        staged.mkdir()
         _copy_what_travels(model_dir, staged)
         films = _load_films(args.dataset)
         report = _export(model_dir, staged, films=films, int8=args.int8)
@@ -102,8 +120,9 @@ def run(args: argparse.Namespace) -> int:
             report["fast"] = _measure_fast(staged, films, args.originals)
             write_json(staged / REPORT_FILE, report)
         _publish(staged, model_dir, args.out)
-    sys.stderr.write(_summarise(report, args.out) + "\n")
-    return 0
+    finally:
+        remove(staged)
+    return report
 
 
 def _export(model_dir: Path, staged: Path, *, films: Films, int8: bool) -> dict[str, Any]:
@@ -274,6 +293,7 @@ def _publish(staged: Path, model_dir: Path, out_dir: Path) -> None:
     names = [name for name in (*COPIED, *_WRITTEN) if (staged / name).is_file()]
     is_same = model_dir.resolve() == out_dir.resolve()
     (out_dir / ONNX_DIR).mkdir(exist_ok=True)
+    (out_dir / REPORT_FILE).unlink(missing_ok=True)
     for name in _WRITTEN:
         if name not in names:
             (out_dir / name).unlink(missing_ok=True)  # an int8 file of earlier weights must not outlive them

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from hf_fracture.errors import MissingInputError, OutputExistsError, UsageError
 from hf_fracture.explain.methods import METHODS
+from hf_fracture.outputs import holding, replacing
 
 if TYPE_CHECKING:
     from hf_fracture.inference.classifier import Examination, FractureClassifier
@@ -126,11 +127,13 @@ def run(args: argparse.Namespace) -> int:
     films = select_shard(selection.films, shard=args.shard[0], num_shards=args.shard[1])
     if selection.num_skipped:
         sys.stderr.write(f"Skipped {selection.num_skipped:,} files that are no images by their name.\n")
-    _check_outputs(args, films)
-    classifier = _load_classifier(args)
     counts: Counter[str] = Counter()
     of_studies: list[Finding] = []
     with ExitStack() as stack:
+        if args.csv:
+            stack.enter_context(holding(args.csv))
+        _check_outputs(args, films)
+        classifier = _load_classifier(args)
         write, films = _open_output(args, films, classifier, stack)
         examinations = stack.enter_context(_show_progress(_examine(classifier, films, args), total=len(films)))
         for examination, film in zip(examinations, films, strict=True):
@@ -324,13 +327,8 @@ def _write_pictures(examination: "Examination", film: "FilmPath", args: argparse
 
 def _write_file(path: Path, save: Callable[[Path], object]) -> None:
     """Let `save` write to a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         save(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _summarise(counts: "Counter[str]") -> str:

@@ -233,9 +233,11 @@ class FilmStore:
             for record in pq.read_table(self._path(index), columns=columns).to_pylist():
                 yield Film(**record)
 
-    def remove(self) -> None:
-        """Remove the work folder."""
-        shutil.rmtree(self._work_dir, ignore_errors=True)
+    def rename(self, work_dir: Path) -> None:
+        """Give the work folder another name."""
+        shutil.rmtree(work_dir, ignore_errors=True)
+        self._work_dir.rename(work_dir)
+        self._work_dir = work_dir
 
 
 def read_chunk(files: Sequence[tuple[Path, str]], long_side_px: int) -> list[Film]:

@@ -22,6 +22,7 @@ from hf_fracture.data.schema import RawRow
 from hf_fracture.data.shards import write_shards
 from hf_fracture.data.sources import SourceInfo, find_source, read_rows
 from hf_fracture.errors import DatasetError, OutputExistsError, UsageError
+from hf_fracture.outputs import holding
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -100,21 +101,30 @@ def prepare_dataset(
     """
     options = options or PrepareOptions()
     info = find_source(name)
-    check_output(out_dir, overwrite=overwrite)
+    with holding(out_dir):
+        _finish_swap(out_dir)
+        check_output(out_dir, overwrite=overwrite)
+        return _prepare(info, source_dir, out_dir, options, report_progress)
+
+
+def _prepare(
+    info: SourceInfo, source_dir: Path, out_dir: Path, options: PrepareOptions, report_progress: Progress | None
+) -> Path:
+    """Read, link and write; the output is held and free."""
     rows, lost = _list_rows(info, source_dir, allow_incomplete=options.allow_incomplete)
     store = FilmStore(_hidden(out_dir, "unfinished"), rows, long_side_px=options.long_side_px)
     store.read_missing(num_workers=options.num_workers or count_cores(), report_progress=report_progress)
     films = list(store.load(with_pixels=False))
-    prepared = _link_and_assign(name, rows, films, lost, options, report_progress)
+    prepared = _link_and_assign(info.name, rows, films, lost, options, report_progress)
     finished_dir = _hidden(out_dir, "finishing")
     shutil.rmtree(finished_dir, ignore_errors=True)
     try:
         _write(finished_dir, info, prepared, store, options)
-        _swap_in(finished_dir, out_dir)
+        _swap_in(finished_dir, out_dir, store)
     except BaseException:
+        _finish_swap(out_dir)
         shutil.rmtree(finished_dir, ignore_errors=True)
         raise
-    store.remove()
     return out_dir
 
 
@@ -248,14 +258,27 @@ def _hash_files(paths: Iterable[Path]) -> str:
     return digests.hexdigest()
 
 
-def _swap_in(finished_dir: Path, out_dir: Path) -> None:
-    """Put the finished folder in the place of an earlier one."""
+def _swap_in(finished_dir: Path, out_dir: Path, store: FilmStore) -> None:
+    """Put the finished folder in the place of an earlier one, and remove what it was made from."""
     earlier = _hidden(out_dir, "earlier")
     shutil.rmtree(earlier, ignore_errors=True)
+    store.rename(_hidden(out_dir, "done"))
     if out_dir.exists():
         out_dir.rename(earlier)
     finished_dir.rename(out_dir)
+    _finish_swap(out_dir)
+
+
+def _finish_swap(out_dir: Path) -> None:
+    """Remove what a finished dataset was made from, or take it up again where its process was killed before the end."""
+    done, earlier = _hidden(out_dir, "done"), _hidden(out_dir, "earlier")
+    if _hidden(out_dir, "finishing").exists():
+        if earlier.exists() and not out_dir.exists():
+            earlier.rename(out_dir)
+        if done.exists():
+            done.rename(_hidden(out_dir, "unfinished"))
     shutil.rmtree(earlier, ignore_errors=True)
+    shutil.rmtree(done, ignore_errors=True)
 
 
 def load_fracture_dataset(name: str, *, data_dir: str | os.PathLike[str], split: SplitRule = "clean") -> "DatasetDict":

@@ -1,31 +1,13 @@
 """Files that an evaluation leaves: complete, or not there.
 
-May depend on the standard library.
+May depend on `outputs`.
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from hf_fracture.outputs import replacing
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`, and rename it once the block has ended without an error.
-
-    Args:
-        path: The file to write; its folder is made if need be.
-
-    Yields:
-        A path in the same folder with the same suffix.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield partial_path
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)
+__all__ = ["replacing", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:

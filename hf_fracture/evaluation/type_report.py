@@ -191,6 +191,7 @@ def write_type_report(content: Mapping[str, Any], predictions: TypePredictions, 
     import pyarrow.parquet as pq
 
     out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / "evaluation.json").unlink(missing_ok=True)  # written last: where it lies, everything is of one run
     columns = {
         "id": predictions.ids,
         "group_id": predictions.group_ids,
@@ -221,7 +222,8 @@ def render_type_page(content: Mapping[str, Any]) -> str:
     sentences = [
         f"{cohort['num_films']} films of known type in {cohort['num_groups']} independent groups; "
         f"{cohort['num_without_type']} films without a type are left out. Numbers in brackets are {level:.0%} "
-        f"intervals from {number} resamples of whole groups.",
+        f"intervals from {number} resamples of whole groups: Wilson's for shares of films, expanded percentiles for "
+        "the rest.",
         *warn_of_optimism(dataset),
     ]
     per_type = [

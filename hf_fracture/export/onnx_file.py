@@ -6,7 +6,6 @@ torch, onnx and onnxscript are imported when a file is written.
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import numpy as np
 from hf_fracture.errors import MissingPackageError, ModelFolderError
 from hf_fracture.export.metadata import INPUT_NAME, LOGITS_NAME, MAP_NAME
 from hf_fracture.models.checkpoint import gradcam_layer
+from hf_fracture.outputs import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -80,12 +80,8 @@ def import_onnx() -> None:
 
 def write_onnx(proto: "ModelProto", path: Path) -> Path:
     """Write a model to a temporary name, then rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(proto.SerializeToString())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

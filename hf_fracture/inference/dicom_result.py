@@ -6,7 +6,6 @@ pydicom is imported when something is written.
 """
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ from PIL import Image
 
 from hf_fracture.data.radiographs import looks_like_dicom
 from hf_fracture.inference.finding import Finding
+from hf_fracture.outputs import replacing
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -140,9 +140,5 @@ def _read_header(path: str | None) -> "Dataset | None":
 
 
 def _write(path: Path, save: Any) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         save(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -6,8 +6,6 @@ Everything but `load_model` and `save_model_folder` works without torch. May dep
 
 import hashlib
 import json
-import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from hf_fracture.config import FractureRecord
 from hf_fracture.data.hub_errors import find_hub_error, is_transient, retry_transient
 from hf_fracture.data.transforms import Preprocessing
 from hf_fracture.errors import FractureError, MissingInputError, ModelFolderError
+from hf_fracture.outputs import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -117,12 +116,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object to a temporary name, then rename, so that a reader never sees half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_text(json.dumps(content, indent=2, allow_nan=False, sort_keys=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_record(model_dir: Path) -> FractureRecord | None:
@@ -307,17 +302,12 @@ def save_model_folder(
     """
     if model.config.model_type == "timm_wrapper":  # its own preprocessing centres the film
         record = replace(record, pipeline_safe=False)
-    partial = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _write_weights(model, partial, half_precision=half_precision)
-        config = read_json(partial / "config.json")
-        write_json(partial / "config.json", {**config, "dtype": "float32", "fracture": record.to_dict()})
-        write_json(partial / "preprocessor_config.json", build_preprocessor_config(preprocessing))
-        write_json(partial / "run.json", run)
-        _replace_folder(partial, out_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replacing(out_dir) as folder:
+        _write_weights(model, folder, half_precision=half_precision)
+        config = read_json(folder / "config.json")
+        write_json(folder / "config.json", {**config, "dtype": "float32", "fracture": record.to_dict()})
+        write_json(folder / "preprocessor_config.json", build_preprocessor_config(preprocessing))
+        write_json(folder / "run.json", run)
     return out_dir
 
 
@@ -340,12 +330,3 @@ def _halve(name: str, tensor: "torch.Tensor") -> "torch.Tensor":
         return tensor
     half = tensor.to(torch.float16)
     return half if torch.isfinite(half).all() else tensor
-
-
-def _replace_folder(partial: Path, out_dir: Path) -> None:
-    """Rename `partial` to `out_dir`; a previous folder is removed only once the new one is complete."""
-    previous = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.previous")
-    if out_dir.exists():
-        out_dir.rename(previous)
-    partial.rename(out_dir)
-    shutil.rmtree(previous, ignore_errors=True)

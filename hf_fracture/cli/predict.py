@@ -1,6 +1,6 @@
 """`hf-fracture predict`: films in, one finding per film out.
 
-Findings go to stdout, or to the file of `--csv`; words and progress go to stderr.
+Findings go to stdout, or to the file of `--csv` or `--jsonl`; words and progress go to stderr.
 """
 
 import argparse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hf_fracture.inference.classifier import Examination, FractureClassifier
     from hf_fracture.inference.film_paths import FilmPath
     from hf_fracture.inference.finding import Finding
-    from hf_fracture.inference.finding_table import WriteFinding
+    from hf_fracture.inference.finding_table import Form, WriteFinding
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -39,6 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--model", metavar="M", help="model folder or Hub id (default: the shipped model)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", type=Path, metavar="FILE", help="write a table with one row per film")
+    form.add_argument("--jsonl", type=Path, metavar="FILE", help="write a file with one JSON object per film and line")
     form.add_argument("--json", action="store_true", help="print one JSON object per film and line")
     parser.add_argument("--studies", type=Path, metavar="FILE", help="also write a table with one row per DICOM study")
     parser.add_argument("--explain", type=Path, metavar="DIR", help="write the heatmap over each film here, as PNG")
@@ -64,7 +65,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="decode large JPEGs at a reduced size and compute in 8 bit; export.json of the model says how far off",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    parser.add_argument("--resume", action="store_true", help="go on with the table of an interrupted run")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the file of --csv or --jsonl that an interrupted run left"
+    )
     parser.add_argument(
         "--shard",
         type=parse_shard,
@@ -130,8 +133,8 @@ def run(args: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
     of_studies: list[Finding] = []
     with ExitStack() as stack:
-        if args.csv:
-            stack.enter_context(holding(args.csv))
+        if table := args.csv or args.jsonl:
+            stack.enter_context(holding(table))
         _check_outputs(args, films)
         classifier = _load_classifier(args)
         write, films = _open_output(args, films, classifier, stack)
@@ -153,13 +156,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_options(args: argparse.Namespace) -> None:
     """Settle the shard, and refuse what contradicts itself or could not be written."""
-    if args.resume and not args.csv:
-        raise UsageError("Expected --csv FILE with --resume: the table that tells what was done.")
+    if args.resume and not (args.csv or args.jsonl):
+        raise UsageError("Expected --csv FILE or --jsonl FILE with --resume: the table that tells what was done.")
     if args.resume and (args.overwrite or args.studies):
         raise UsageError("--resume goes with neither --overwrite nor --studies. Leave one of them out.")
     is_launched = args.shard is None
     args.shard = read_launched_shard() if is_launched else args.shard
-    for option in ("csv", "studies"):
+    for option in ("csv", "jsonl", "studies"):
         path = getattr(args, option)
         if path is None:
             continue
@@ -210,7 +213,7 @@ def _check_outputs(args: argparse.Namespace, films: "list[FilmPath]") -> None:
         pictures += [_name_map(film, args) for film in films]
     if args.dicom_out:
         pictures += [args.dicom_out / f"{film.name}{suffix}" for film in films for suffix in (".dcm", ".json")]
-    tables = [path for path in (args.csv, args.studies) if path]
+    tables = [path for path in (args.csv, args.jsonl, args.studies) if path]
     for path in (*tables, *pictures):
         if path.is_dir():
             raise UsageError(f"Expected a file to write, got the folder '{path}'. Name a file in it.")
@@ -227,17 +230,19 @@ def _open_output(
     args: argparse.Namespace, films: "list[FilmPath]", classifier: "FractureClassifier", stack: ExitStack
 ) -> "tuple[WriteFinding, list[FilmPath]]":
     """Return what takes each finding (a table, JSON lines or lines for a person), and the films that are left to do."""
-    if not args.csv:
+    table: Path | None = args.csv or args.jsonl
+    if table is None:
         return (_print_json if args.json else _print_line), films
     from hf_fracture.inference.finding_table import find_partial, name_in_table, open_table, read_finished
 
-    finished = read_finished(args.csv, revision=classifier.revision) if args.resume else []
-    names = {row[0] for row in finished}
-    left = [film for film in films if name_in_table(film.path) not in names]
+    form: Form = "csv" if args.csv else "jsonl"
+    finished = read_finished(table, form=form, revision=classifier.revision) if args.resume else []
+    names = {row["path"] for row in finished}
+    left = [film for film in films if name_in_table(film.path, form=form) not in names]
     if args.resume:
         _say(f"{len(films) - len(left):,} of {len(films):,} films are in the table already.")
-    stack.enter_context(_tell_of_partial(find_partial(args.csv)))
-    return stack.enter_context(open_table(args.csv, finished)), left
+    stack.enter_context(_tell_of_partial(find_partial(table)))
+    return stack.enter_context(open_table(table, finished, form=form)), left
 
 
 @contextmanager

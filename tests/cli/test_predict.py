@@ -164,6 +164,39 @@ def test_interrupted_run_leaves_the_old_table_and_its_own_rows_to_go_on_from(
     assert len(read_csv(table)) == 4
 
 
+def test_json_lines_are_written_at_once_and_gone_on_with(
+    good_dir: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def interrupt(self: FractureClassifier, sources: object) -> Iterator[Any]:
+        yield self.predict(good_dir / "a.png")
+        raise KeyboardInterrupt
+
+    lines = tmp_path / "findings.jsonl"
+    arguments = ["predict", str(good_dir), "--model", str(tiny_model_dir), "--jsonl", str(lines)]
+    with monkeypatch.context() as patched:
+        patched.setattr(FractureClassifier, "predict_many", interrupt)
+        assert main(arguments) == 130
+    partial = tmp_path / "findings.jsonl.partial"
+    first = partial.read_bytes()
+    assert json.loads(first)["path"] == str(good_dir / "a.png")
+    partial.write_bytes(first + first[:40])  # cut off in a row
+    assert main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    rows = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [Path(row["path"]).name for row in rows] == ["a.png", "b.jpg", "c.png"]
+    assert lines.read_bytes().startswith(first)
+    assert all(tuple(row) == COLUMNS for row in rows)
+    assert not partial.exists()
+    assert main([*arguments, "--resume"]) == 0  # nothing left to do
+    assert [json.loads(line) for line in lines.read_text().splitlines()] == rows
+    lines.write_text(lines.read_text().replace(rows[0]["revision"], "0" * 12))
+    assert main([*arguments, "--resume"]) == 2
+    lines.write_text("[1]\n")
+    assert main([*arguments, "--resume"]) == 2
+    assert "table of findings" in " ".join(capsys.readouterr().err.split())
+
+
 def test_half_written_table_is_not_started_again_by_mistake(
     good_dir: Path, tiny_model_dir: Path, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -66,6 +66,10 @@ class TrainingError(FractureError, RuntimeError):
     """Training cannot start or cannot go on."""
 
 
+class DeviceError(FractureError, RuntimeError):
+    """The accelerator failed or is gone."""
+
+
 class MissingPackageError(FractureError, ImportError):
     """An optional package is needed; the message names the extra that brings it."""
 

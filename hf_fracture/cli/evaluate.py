@@ -351,9 +351,11 @@ def gather_answers(
     from hf_fracture.evaluation.films import select_split
     from hf_fracture.evaluation.predictions import answer_films
     from hf_fracture.evaluation.ranks import gather_in_order, is_main_process, list_own
+    from hf_fracture.models.device_errors import naming_device_failures
 
     network: torch.nn.Module = model.network
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    with naming_device_failures():
+        network.to("cuda" if torch.cuda.is_available() else "cpu")
     films = select_split(splits, split)
     answers = answer_films(
         model.network,

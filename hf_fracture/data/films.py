@@ -160,7 +160,7 @@ class FilmStore:
         key = {"listing": _hash_listing(rows), "long_side_px": long_side_px, "thumbnail_px": THUMBNAIL_PX}
         key |= {"format": _FORMAT}
         key_path = work_dir / "work.json"
-        if not key_path.is_file() or json.loads(key_path.read_text()) != key:
+        if not key_path.is_file() or key_path.read_bytes() != json.dumps(key).encode():
             shutil.rmtree(work_dir, ignore_errors=True)
             work_dir.mkdir(parents=True)
             write_atomically(key_path, json.dumps(key).encode())
@@ -224,13 +224,26 @@ class FilmStore:
 
         Args:
             with_pixels: True for the stored JPEG; False for the thumbnail and all the rest, `jpeg` being None.
+
+        Raises:
+            DatasetError: If a chunk is damaged; it is removed.
         """
         import pyarrow.parquet as pq
 
         left_out = "thumbnail" if with_pixels else "jpeg"
         columns = [item.name for item in fields(Film) if item.name != left_out]
         for index in range(len(self._chunks)):
-            for record in pq.read_table(self._path(index), columns=columns).to_pylist():
+            try:
+                records = pq.read_table(self._path(index), columns=columns).to_pylist()
+                if len(records) != len(self._chunks[index]):
+                    raise ValueError(f"{len(records)} films instead of {len(self._chunks[index])}")
+            except (ValueError, OSError) as error:  # the disk lost what was written; Arrow's errors are one of these
+                self._path(index).unlink(missing_ok=True)
+                raise DatasetError(
+                    f"Expected films already read in '{self._path(index)}', but the file is damaged "
+                    f"({str(error)[:80]}). It was removed; give the same command again to read its films again."
+                ) from error
+            for record in records:
                 yield Film(**record)
 
     def rename(self, work_dir: Path) -> None:

@@ -4,6 +4,7 @@ May depend on `inputs`, `calibration`, `artifacts`, `films`, `measured_model` an
 """
 
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from hf_fracture.evaluation.inputs import (
     check_same_length,
 )
 from hf_fracture.evaluation.measured_model import FilmReader, build_film_reader
+from hf_fracture.models.device_errors import is_out_of_memory, naming_device_failures
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -231,7 +233,8 @@ def answer_films(
         the dataset has them, and the columns of `describe_film`.
 
     Raises:
-        EvaluationError: If `batch_size` is below 1.
+        EvaluationError: If `batch_size` is below 1, or the memory does not hold one film.
+        DeviceError: If the accelerator has failed.
     """
     if batch_size < 1:
         raise EvaluationError(f"batch_size must be at least 1, got {batch_size}. Use 32.")
@@ -239,7 +242,7 @@ def answer_films(
     answers: list[dict[str, Any]] = []
     for rows in _read_batches(films, batch_size, show_progress=show_progress):
         images = [_as_grey(row.pop("image")) for row in rows]
-        logits = _run_network(model, np.stack([read_film(image) for image in images])).tolist()
+        logits = _answer_batch(model, np.stack([read_film(image) for image in images])).tolist()
         answers += [
             {**row, **describe_film(row, size=image.size), "logits": answer}
             for row, image, answer in zip(rows, images, logits, strict=True)
@@ -282,6 +285,33 @@ def _read_batches(films: "Dataset", batch_size: int, *, show_progress: bool) -> 
 
 def _as_grey(image: Image.Image) -> Image.Image:
     return image if image.mode == "L" else read_radiograph(image).image
+
+
+def _answer_batch(model: "PreTrainedModel", pixel_values: NDArray[np.float32]) -> Floats:
+    """Run the network, in halves where the memory does not hold the batch.
+
+    Raises:
+        EvaluationError: If it does not even hold one film.
+        DeviceError: If the accelerator has failed.
+    """
+    try:
+        with naming_device_failures():
+            return _run_network(model, pixel_values)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        half, first_line = len(pixel_values) // 2, str(error).strip().partition("\n")[0]
+    if not half:
+        raise EvaluationError(
+            f"Expected one film to fit into the memory, but: {first_line} Free some memory, or run on the CPU: put "
+            "CUDA_VISIBLE_DEVICES= before the command."
+        )
+    warnings.warn(
+        f"{len(pixel_values)} films do not fit into the memory at once; {half} are tried. Lower --batch-size to be "
+        "faster.",
+        stacklevel=2,
+    )
+    return np.concatenate([_answer_batch(model, part) for part in (pixel_values[:half], pixel_values[half:])])
 
 
 def _run_network(model: "PreTrainedModel", pixel_values: NDArray[np.float32]) -> Floats:

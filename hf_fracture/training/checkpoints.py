@@ -1,6 +1,6 @@
 """Checkpoints of an interrupted run: which of them are whole, and which failures they outlive.
 
-May depend on `errors`.
+May depend on `models` and `errors`.
 """
 
 import errno
@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from hf_fracture.errors import TrainingError
+from hf_fracture.models.device_errors import is_out_of_memory, naming_device_failures
 
 STATE_NAME: Final = "trainer_state.json"  # what the Trainer writes last
 CHECKPOINT_FILES: Final = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state*.pth", STATE_NAME)
-NO_MEMORY_PHRASES: Final = ("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate")
 DISK_FULL_PHRASES: Final = ("No space left on device", "os error 28", "file write failed", "failed writing file")
 
 
@@ -62,12 +60,14 @@ def naming_failures(checkpoint_dir: Path) -> Iterator[None]:
 
     Raises:
         TrainingError: If a batch does not fit into the memory.
+        DeviceError: If the accelerator has failed.
         OSError: ENOSPC, if a checkpoint does not fit onto the disk.
     """
     try:
-        yield
+        with naming_device_failures():
+            yield
     except (RuntimeError, MemoryError) as error:  # torch's own out-of-memory error is a RuntimeError
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or _mentions(error, NO_MEMORY_PHRASES):
+        if is_out_of_memory(error):
             raise TrainingError(
                 f"Expected a batch to fit into the memory, but: {_first_line(error)} Lower "
                 "--per_device_train_batch_size (and raise --gradient_accumulation_steps by the same factor to keep the "

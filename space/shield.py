@@ -10,7 +10,13 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Server = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-STATE_ROUTE: Final = "/gradio_api/deep_link"  # writes all that a visitor sees to disk, for whoever knows the link
+CLOSED_ROUTES: Final = (
+    "/gradio_api/deep_link",  # writes all that a visitor sees to disk, for whoever knows the link
+    "/gradio_api/vibe-",  # lets a language model write the program of the page
+    "/gradio_api/undo-vibe-",
+    "/gradio_api/proxy=",  # fetches from other servers
+    "/monitoring",
+)
 FILE_ROUTES: Final = ("/gradio_api/file=", "/gradio_api/file/", "/file=")
 CONTENT_POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -59,7 +65,7 @@ class Shield:
 
     def _is_forbidden(self, path: str) -> bool:
         """Tell whether a path asks for an upload, for what a visitor sees, or for a file of another server."""
-        if path.startswith(STATE_ROUTE):
+        if path.startswith(CLOSED_ROUTES):
             return True
         asked = next((path[len(route) :] for route in FILE_ROUTES if path.startswith(route)), None)
         if asked is None:

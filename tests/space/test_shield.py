@@ -38,6 +38,10 @@ def ask(path: str, *, kind: str = "http") -> tuple[int | None, dict[str, str]]:
         "/gradio_api/file=http://example.org/film.png",
         "/gradio_api/file=HTTPS:/example.org",
         "/gradio_api/deep_link",
+        "/gradio_api/vibe-edit/",
+        "/gradio_api/undo-vibe-edit",
+        "/gradio_api/proxy=http://example.org/",
+        "/monitoring/summary",
     ],
 )
 def test_upload_and_foreign_address_are_refused(path: str) -> None:

@@ -176,6 +176,15 @@ def look_at_table(folder: Path) -> Snapshot:
     return snapshot
 
 
+def look_at_line_file(folder: Path) -> Snapshot:
+    """Read a file of JSON lines without their field `seconds`; other files count by their digest."""
+    snapshot, path = {**digest_files(folder)}, folder / "findings.jsonl"
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        snapshot[path.name] = repr([drop_times(json.loads(line)) for line in lines])
+    return snapshot
+
+
 def look_at_lines(folder: Path) -> Snapshot:
     """Read JSON lines without their field `seconds`."""
     lines = Path(f"{name_log(folder)}.out").read_text(encoding="utf-8").splitlines()
@@ -278,6 +287,12 @@ class Inputs:
                     *("--explain", str(folder / "maps")),
                 ],
                 look=look_at_table,
+            ),
+            "predict --jsonl --resume": Stage(
+                arguments=lambda folder: [
+                    *("predict", films, "--model", model, "--jsonl", str(folder / "findings.jsonl"), "--resume"),
+                ],
+                look=look_at_line_file,
             ),
             "predict --json": Stage(
                 arguments=lambda _folder: ["predict", films, "--model", model, "--json"],

@@ -294,7 +294,7 @@ def measure_pooled(pooled: "Predictions", calls: dict[str, Any], *, num_resample
     """
     import numpy as np
 
-    from hf_fracture.evaluation.bootstrap import bootstrap, estimate, index_groups
+    from hf_fracture.evaluation.bootstrap import bootstrap, count_rarer_groups, estimate, index_groups
     from hf_fracture.evaluation.curves import RankedFilms
     from hf_fracture.evaluation.metrics import film_log_losses
 
@@ -319,7 +319,14 @@ def measure_pooled(pooled: "Predictions", calls: dict[str, Any], *, num_resample
 
     values = measure(np.ones((1, len(true))))
     resampled = bootstrap(measure, pooled.group_ids, num_resamples=num_resamples)
-    figures = {name: estimate(float(value[0]), resampled[name]).to_dict() for name, value in values.items()}
+    rarer = count_rarer_groups(pooled.group_ids, true)
+    among = {name: len(np.unique(pooled.group_ids[films > 0])) for name, (_, films) in rates.items()}
+    figures = {
+        name: estimate(
+            float(value[0]), resampled[name], num_groups=among.get(name, rarer), is_share=name in among
+        ).to_dict()
+        for name, value in values.items()
+    }
     return {
         "num_films": len(true),
         "num_groups": index_groups(pooled.group_ids)[0],
@@ -356,6 +363,7 @@ def _describe(figure: dict[str, Any]) -> str:
 
 def _write_folds(pool: "Dataset", folds: Sequence["Fold"], path: Path) -> None:
     """Write which film is used for what in which fold."""
+    from hf_fracture.data.spreadsheets import neutralise_formula
     from hf_fracture.evaluation.artifacts import write_text
 
     names = pool["source_path"][:] if "source_path" in pool.column_names else [str(row) for row in range(len(pool))]
@@ -365,7 +373,10 @@ def _write_folds(pool: "Dataset", folds: Sequence["Fold"], path: Path) -> None:
     writer.writerow(("source_path", "group_id", "fold", "use"))
     for number, fold in enumerate(folds, start=1):
         for use in (field.name for field in dataclasses.fields(fold)):
-            writer.writerows((names[index], groups[index], number, use) for index in getattr(fold, use))
+            writer.writerows(
+                (neutralise_formula(names[index]), neutralise_formula(groups[index]), number, use)
+                for index in getattr(fold, use)
+            )
     write_text(path, stream.getvalue())
 
 

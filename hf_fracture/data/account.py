@@ -15,6 +15,7 @@ from hf_fracture.data.grouping import Assignment, Grouping
 from hf_fracture.data.inspection import Inspection, measure_appearance, read_thumbnail
 from hf_fracture.data.schema import HELD_OUT, SPLITS, RawRow
 from hf_fracture.data.shortcuts import measure_shortcuts
+from hf_fracture.data.spreadsheets import neutralise_formula
 from hf_fracture.errors import MissingPackageError
 
 LEFT_OUT: Final = "left out"
@@ -169,7 +170,8 @@ def render_split_table(prepared: Prepared) -> str:
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(SPLIT_COLUMNS)
-    writer.writerows(sorted([*_split_lines(prepared), *_lost_lines(prepared.lost)]))
+    lines = sorted([*_split_lines(prepared), *_lost_lines(prepared.lost)])
+    writer.writerows([neutralise_formula(cell) for cell in line] for line in lines)
     return stream.getvalue()
 
 

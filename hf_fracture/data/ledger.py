@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from hf_fracture.data.spreadsheets import neutralise_formula, restore_formula
 from hf_fracture.errors import DatasetError, MissingInputError
 
 LEFT_OUT: Final = "left out"
@@ -106,7 +107,7 @@ def parse_ledger(text: str, *, where: str) -> list[LedgerEntry]:
             f"{where} must have the columns {', '.join(COLUMNS)}; {', '.join(missing)} is missing. Write it again with "
             "hf-fracture data audit."
         )
-    return [LedgerEntry(**{column: row[column] or "" for column in COLUMNS}) for row in reader]
+    return [LedgerEntry(**{column: restore_formula(row[column] or "") for column in COLUMNS}) for row in reader]
 
 
 def write_ledger(path: Path, entries: Iterable[LedgerEntry]) -> None:
@@ -114,7 +115,8 @@ def write_ledger(path: Path, entries: Iterable[LedgerEntry]) -> None:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(astuple(entry) for entry in sorted(entries, key=lambda entry: entry.source_path))
+    for entry in sorted(entries, key=lambda entry: entry.source_path):
+        writer.writerow([neutralise_formula(cell) for cell in astuple(entry)])
     data = stream.getvalue().encode("utf-8")
     if path.suffix == ".gz":
         data = gzip.compress(data, _COMPRESSION_LEVEL, mtime=0)

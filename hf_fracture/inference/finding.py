@@ -1,17 +1,16 @@
 """The answer to one film, as a row that reads the same in Python, CSV and JSON lines.
 
-May depend on `labels` and `errors`.
+May depend on `data`, `labels` and `errors`.
 """
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
+from hf_fracture.data.spreadsheets import neutralise_formula
 from hf_fracture.errors import UsageError
 from hf_fracture.labels import DECISIONS
 
 Decision = Literal["fracture", "no fracture", "uncertain", "refused", "error"]
-
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +101,3 @@ class Finding:
 
 
 COLUMNS: Final[tuple[str, ...]] = tuple(column.name for column in fields(Finding))
-
-
-def neutralise_formula(cell: str) -> str:
-    """Put an apostrophe before a cell that a spreadsheet would run as a formula.
-
-    >>> neutralise_formula("=HYPERLINK(0).png")
-    "'=HYPERLINK(0).png"
-    >>> neutralise_formula("wrist.png")
-    'wrist.png'
-    """
-    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA_STARTS) else cell

@@ -8,8 +8,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from hf_fracture.data.spreadsheets import neutralise_formula
 from hf_fracture.errors import OutputExistsError, UsageError
-from hf_fracture.inference.finding import COLUMNS, Finding, neutralise_formula
+from hf_fracture.inference.finding import COLUMNS, Finding
 
 PARTIAL_SUFFIX: Final = ".partial"
 _FIRST_WORDS: Final = {"csv": COLUMNS[0], "jsonl": f'{{"{COLUMNS[0]}"'}

@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from hf_fracture.config import FractureRecord
+from hf_fracture.data.spreadsheets import neutralise_formula
 from hf_fracture.inference.decision import decide
-from hf_fracture.inference.finding import Decision, Finding, neutralise_formula
+from hf_fracture.inference.finding import Decision, Finding
 
 
 @dataclass(frozen=True, kw_only=True)

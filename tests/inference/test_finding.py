@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from hf_fracture.data.spreadsheets import neutralise_formula
 from hf_fracture.errors import UsageError
-from hf_fracture.inference.finding import COLUMNS, Finding, Reason, neutralise_formula
+from hf_fracture.inference.finding import COLUMNS, Finding, Reason
 
 REASON = Reason(code="blank", sentence="The picture is blank.")
 

@@ -46,7 +46,7 @@ class ForgetfulSessions(StateHolder):
 def make_forgetful(page: gr.Blocks) -> None:
     """Give a page that is served sessions that keep nothing."""
     page.state_session_capacity = MAX_SESSIONS
-    sessions = ForgetfulSessions()
+    sessions = ForgetfulSessions()  # type: ignore[no-untyped-call]
     sessions.set_blocks(page)
     page.app.state_holder = sessions
 

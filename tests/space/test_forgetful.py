@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +18,41 @@ from hf_fracture.inference.classifier import FractureClassifier
 SESSION = "visitor"
 
 
+@dataclass(frozen=True)
+class Served:
+    """A page in this process, and where it is."""
+
+    blocks: Any
+    url: str
+
+    @property
+    def sessions(self) -> Any:
+        return self.blocks.state_holder
+
+
 @pytest.fixture(scope="module")
-def page(measured: FractureClassifier) -> Iterator[Any]:
-    page = app.build_page({"measured": measured})
-    page.address = app.launch_page(page)
-    yield page
-    page.close(verbose=False)
+def page(measured: FractureClassifier) -> Iterator[Served]:
+    blocks = app.build_page({"measured": measured})
+    yield Served(blocks, app.launch_page(blocks))
+    blocks.close(verbose=False)
 
 
-def find_component_id(page: Any, elem_id: str) -> int:
-    return next(key for key, block in page.blocks.items() if getattr(block, "elem_id", None) == elem_id)
+def find_component_id(page: Served, elem_id: str) -> int:
+    found = [key for key, block in page.blocks.blocks.items() if getattr(block, "elem_id", None) == elem_id]
+    return int(found[0])
 
 
 @pytest.mark.parametrize(("kind", "is_kept"), [(SessionState, True), (forgetful.ForgetfulSession, False)])
-def test_session_keeps_no_value_of_a_component_and_gradio_s_own_does(page: Any, kind: Any, is_kept: bool) -> None:
-    session, viewer = kind(page), find_component_id(page, "viewer")
+def test_session_keeps_no_value_of_a_component_and_gradio_s_own_does(page: Served, kind: Any, is_kept: bool) -> None:
+    session, viewer = kind(page.blocks), find_component_id(page, "viewer")
     session._update_value_in_config(viewer, "the film of a visitor")
     session._update_config(viewer)
     session._update_value_in_config(viewer, "the film of a visitor")
     assert ("the film of a visitor" in json.dumps(session.config_values, default=str)) is is_kept
 
 
-def test_number_of_sessions_is_bounded(page: Any) -> None:
-    sessions = page.state_holder
+def test_number_of_sessions_is_bounded(page: Served) -> None:
+    sessions = page.sessions
     assert isinstance(sessions, forgetful.ForgetfulSessions)
     for index in range(forgetful.MAX_SESSIONS + 10):
         sessions[f"program {index}"]
@@ -47,8 +60,8 @@ def test_number_of_sessions_is_bounded(page: Any) -> None:
     assert len(sessions.time_last_used) == forgetful.MAX_SESSIONS
 
 
-def test_visitor_who_leaves_is_forgotten_with_the_film(page: Any, film_path: Path) -> None:
-    with httpx.Client(base_url=page.address, timeout=60) as client:
+def test_visitor_who_leaves_is_forgotten_with_the_film(page: Served, film_path: Path) -> None:
+    with httpx.Client(base_url=page.url, timeout=60) as client:
         with client.stream("GET", f"/gradio_api/heartbeat/{SESSION}") as heartbeat:
             beats = heartbeat.iter_raw()  # as long as it is held, the connection stays open
             next(beats)
@@ -56,18 +69,20 @@ def test_visitor_who_leaves_is_forgotten_with_the_film(page: Any, film_path: Pat
             path = uploaded.json()[0]
             show_film(client, path)
             assert Path(path).is_file()
-            assert SESSION in page.state_holder.session_data
-            assert path in str(page.state_holder[SESSION].state_data)
+            assert SESSION in page.sessions.session_data
+            assert path in str(page.sessions[SESSION].state_data)
+            assert len(page.blocks._queue.event_analytics) <= 1
+            assert page.blocks._queue.cached_event_analytics_summary == {"functions": {}}
         end = time.monotonic() + 60
-        while SESSION in page.state_holder.session_data and time.monotonic() < end:
+        while SESSION in page.sessions.session_data and time.monotonic() < end:
             time.sleep(0.1)
-    assert SESSION not in page.state_holder.session_data
-    assert SESSION not in page.state_holder.time_last_used
+    assert SESSION not in page.sessions.session_data
+    assert SESSION not in page.sessions.time_last_used
     assert not Path(path).exists()
 
 
-def test_nobody_can_have_a_visitor_s_page_written_to_disk(page: Any) -> None:
-    answer = httpx.get(f"{page.address}gradio_api/deep_link", params={"session_hash": SESSION}, timeout=60)
+def test_nobody_can_have_a_visitor_s_page_written_to_disk(page: Served) -> None:
+    answer = httpx.get(f"{page.url}gradio_api/deep_link", params={"session_hash": SESSION}, timeout=60)
     assert answer.status_code == 403
 
 

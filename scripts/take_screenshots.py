@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 REPOSITORY_DIR = Path(__file__).resolve().parent.parent
 MAX_WIDTH_PX = 860
 WAIT_MS = 180_000
-ANSWERED = "#answer .answer:not(.waiting)"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -100,11 +99,19 @@ def take_picture(browser: "Browser", url: str, look: Look, drawing: int) -> byte
 
 def take_tabs(browser: "Browser", url: str, look: Look, drawing: int) -> Iterator[tuple[str, bytes]]:
     """Yield the name and a PNG of every tab, filled with the page's drawings where it takes films."""
-    page = open_page(browser, url, look, drawing)
+    page = open_page(browser, url, look, None)
+    yield "empty", page.screenshot(full_page=True)
+    choose_drawing(page, drawing)
     yield "one_film", page.screenshot(full_page=True)
     with tempfile.TemporaryDirectory() as folder:
         films = draw_films(Path(folder))
-        open_tab(page, "Several films")
+        for name, path in draw_refusals(Path(folder)):
+            page.set_input_files("#film input[type=file]", path)
+            page.wait_for_selector("#answer .answer.refused", timeout=WAIT_MS)
+            time.sleep(1.0)
+            yield name, page.screenshot(full_page=True)
+            choose_drawing(page, drawing)
+        open_tab(page, "Several")
         page.set_input_files("#films input[type=file]", films)
         page.wait_for_selector("#films .file-preview", timeout=WAIT_MS)
         page.locator("#start").click()
@@ -114,14 +121,14 @@ def take_tabs(browser: "Browser", url: str, look: Look, drawing: int) -> Iterato
         page.set_input_files("#compared input[type=file]", films[0])
         page.wait_for_selector("#side-1 .viewer img.film", timeout=WAIT_MS)
         yield "compare", page.screenshot(full_page=True)
-    for name in ("Evidence", "For programs"):
+    for name in ("Evidence", "API"):
         open_tab(page, name)
-        yield name.lower().replace(" ", "_"), page.screenshot(full_page=True)
+        yield name.lower(), page.screenshot(full_page=True)
     page.context.close()
 
 
-def open_page(browser: "Browser", url: str, look: Look, drawing: int) -> "Page":
-    """Open the page in a screen of that kind, with the answer to a drawing."""
+def open_page(browser: "Browser", url: str, look: Look, drawing: int | None) -> "Page":
+    """Open the page in a screen of that kind, with the answer to a drawing unless it is to be empty."""
     is_phone = look.width < 500
     context = browser.new_context(
         viewport={"width": look.width, "height": look.height},
@@ -132,11 +139,18 @@ def open_page(browser: "Browser", url: str, look: Look, drawing: int) -> "Page":
     )
     page = context.new_page()
     page.goto(url)
+    page.wait_for_selector("#film input[type=file]", state="attached", timeout=WAIT_MS)
+    if drawing is not None:
+        choose_drawing(page, drawing)
+    return page
+
+
+def choose_drawing(page: "Page", drawing: int) -> None:
+    """Have one of the page's drawings answered, and go back to the top."""
     page.locator(".strip button").nth(drawing).click(timeout=WAIT_MS)
-    page.wait_for_selector(ANSWERED, timeout=WAIT_MS)
+    page.wait_for_selector("#answer .answer:not(.waiting):not(.refused)", timeout=WAIT_MS)
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
     time.sleep(1.0)  # the progress veil fades
-    return page
 
 
 def open_tab(page: "Page", name: str) -> None:
@@ -159,6 +173,17 @@ def draw_films(folder: Path) -> list[str]:
         draw_phantom(seed, fractured=seed % 2 == 1).image.save(paths[-1])
     (folder / "letter.png").write_text("No film.\n", encoding="utf-8")
     return [*paths, str(folder / "letter.png")]
+
+
+def draw_refusals(folder: Path) -> list[tuple[str, str]]:
+    """Write a coloured picture and a file that is no picture; return what each is called and where it is."""
+    import numpy as np
+
+    down, across = np.mgrid[0:480, 0:640] / 640
+    colours = np.dstack([across, 0.5 + 0.4 * np.sin(9 * down), 0.8 - down])
+    Image.fromarray((255 * colours.clip(0, 1)).astype(np.uint8)).save(folder / "sunset.png")
+    (folder / "report.png").write_text("No film.\n", encoding="utf-8")
+    return [("refused", str(folder / "sunset.png")), ("unreadable", str(folder / "report.png"))]
 
 
 def save_small(picture: bytes, path: Path) -> None:

@@ -21,7 +21,7 @@ def render_summary(classifier: FractureClassifier) -> str:
     cohort = texts.EVIDENCE_COHORT.format(
         num_films=f"{evaluation['cohort']['num_films']:,}",
         num_fractured=f"{evaluation['cohort']['num_fractured']:,}",
-        dataset=escape(str(evaluation["dataset"]["name"])),
+        dataset=escape(texts.DATASET_NAMES.get(evaluation["dataset"]["name"], str(evaluation["dataset"]["name"]))),
         split=escape(str(evaluation["dataset"]["split"])),
         chosen_on=escape(str(evaluation["operating_points"]["chosen_on"])),
     )

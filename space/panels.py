@@ -73,7 +73,9 @@ def render_answer(finding: Finding, classifier: FractureClassifier, *, body_part
         "" if body_part is None else render_part(finding, classifier, body_part=body_part),
         _render_source(finding),
     ]
-    return _answer_sheet(CLASS_OF_DECISION[finding.decision], word, _explain_decision(finding, limits), *parts)
+    return _answer_sheet(
+        CLASS_OF_DECISION[finding.decision], word, _explain_decision(finding, limits, classifier.evaluation), *parts
+    )
 
 
 def render_scale(probability: float, limits: tuple[float, float], classifier: FractureClassifier) -> str:
@@ -342,13 +344,18 @@ def _render_refusal(finding: Finding) -> str:
     """Return the answer panel of a file that was not answered: which kind of no, and each reason as a sentence."""
     sentences = [strip_subject(reason.sentence) for reason in finding.reasons]
     codes = {reason.code for reason in finding.reasons}
-    if finding.decision == "error":
-        word = texts.UNREADABLE
-    else:
-        word = texts.NOT_A_RADIOGRAPH if codes & NO_RADIOGRAPH_CODES else texts.NO_ANSWER
+    word = texts.UNREADABLE if finding.decision == "error" else _name_refusal(codes)
     further = "".join(f"<p class='why'>{escape(sentence)}</p>" for sentence in sentences[1:])
     first = sentences[0] if sentences else ""
     return _answer_sheet("refused", word, first, further, _render_notes(finding, reasons=False))
+
+
+def _name_refusal(codes: set[str]) -> str:
+    """Return the heading of a refusal: that it is no radiograph, and what it is instead where that is known."""
+    if not codes & NO_RADIOGRAPH_CODES:
+        return texts.NO_ANSWER
+    kind = next((name for code, name in texts.REFUSED_KINDS.items() if code in codes), None)
+    return texts.NOT_A_RADIOGRAPH if kind is None else f"{texts.NOT_A_RADIOGRAPH}: {kind}"
 
 
 def _render_example(index: int, film: Image.Image, caption: str) -> str:
@@ -368,17 +375,37 @@ def _log_odds(probability: float) -> float:
     return math.log(probability / (1.0 - probability))
 
 
-def _explain_decision(finding: Finding, limits: tuple[float, float]) -> str:
-    low, high = (format_probability(limit) for limit in limits)
+def _explain_decision(finding: Finding, limits: tuple[float, float], evaluation: Mapping[str, Any] | None) -> str:
+    """Say which threshold decided and how many test films of the other kind it let pass."""
     if finding.operating_point is None:
         return texts.WHY_LARGER
+    is_fracture = finding.decision == "fracture"
+    share = None
     if limits[0] == limits[1]:
-        template = texts.WHY_BALANCED_ABOVE if finding.decision == "fracture" else texts.WHY_BALANCED_BELOW
+        template = texts.WHY_BALANCED_ABOVE if is_fracture else texts.WHY_BALANCED_BELOW
+    elif finding.decision == "uncertain":
+        template = texts.WHY_UNCERTAIN
     else:
-        template = {"fracture": texts.WHY_FRACTURE, "uncertain": texts.WHY_UNCERTAIN}.get(
-            finding.decision, texts.WHY_NO_FRACTURE
-        )
-    return template.format(screening=low, rule_in=high)
+        share = _read_error(evaluation, "false_alarm_fraction" if is_fracture else "missed_fraction")
+        template = _WHY[is_fracture, share is not None]
+    low, high = (format_probability(limit) for limit in limits)
+    sentence = template.format(screening=low, rule_in=high, share="" if share is None else format_share(share))
+    is_early = is_fracture and (finding.probability or 0.0) < 0.5
+    return f"{sentence} {texts.WHY_FRACTURE_EARLY}" if is_early else sentence
+
+
+_WHY: Final = {  # by: is it a fracture, was the share measured
+    (True, True): texts.WHY_FRACTURE_MEASURED,
+    (True, False): texts.WHY_FRACTURE,
+    (False, True): texts.WHY_NO_FRACTURE_MEASURED,
+    (False, False): texts.WHY_NO_FRACTURE,
+}
+
+
+def _read_error(evaluation: Mapping[str, Any] | None, name: str) -> float | None:
+    """Return a share of test films that the two thresholds of the three answers got wrong; None if unmeasured."""
+    value = (evaluation or {}).get("selective", {}).get("metrics", {}).get(name, {}).get("value")
+    return None if value is None else float(value)
 
 
 def _render_zone_key(low: float, high: float) -> str:

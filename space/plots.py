@@ -42,10 +42,10 @@ def render_strips(strips: Sequence[Strip], *, axis: tuple[float, float], too_few
     return f"<table class='strips'><tbody>{rows}{foot}</tbody></table>"
 
 
-def render_shares(label: str, share: float, words: str) -> str:
-    """Draw one share in [0, 1] as a filled bar with its meaning in words."""
+def render_shares(label: str, share: float, words: str, *, tone: str = "bad") -> str:
+    """Draw one share in [0, 1] as a filled bar with its meaning in words; `quiet` where much is not bad."""
     return (
-        f"<div class='share'><b>{escape(label)}</b><div class='bar' aria-hidden='true'>"
+        f"<div class='share {tone}'><b>{escape(label)}</b><div class='bar' aria-hidden='true'>"
         f"<i style='width:{share:.2%}'></i></div><span>{escape(words)}</span></div>"
     )
 
@@ -92,7 +92,7 @@ def place(value: float, axis: tuple[float, float]) -> float:
 
 def _render_strip(strip: Strip, axis: tuple[float, float], too_few: str, decimals: int) -> str:
     label = f"<th scope='row'>{escape(strip.label)}</th>"
-    note = f" <small>{escape(strip.note)}</small>" if strip.note else ""
+    note = f" <small>\u00b7 {escape(strip.note)}</small>" if strip.note else ""
     if strip.estimate is None or strip.estimate.get("value") is None:
         return f"<tr>{label}<td></td><td><small>{too_few}</small>{note}</td></tr>"
     value, lower, upper = (strip.estimate.get(name) for name in ("value", "lower", "upper"))

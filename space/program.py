@@ -1,9 +1,13 @@
-"""The last tab: how a program asks the page. May depend on `texts` and `evidence` (for its tables)."""
+"""The last tab: how a program asks the page.
+
+May depend on `texts`, `evidence` (for its tables) and `hf_fracture.explain`.
+"""
 
 from html import escape
 
 import texts
 from evidence import render_table
+from hf_fracture.explain.attribution import METHODS
 
 EXAMPLES = {
     "python": texts.EXAMPLE_PYTHON,
@@ -43,8 +47,10 @@ def render_program(url: str, *, limits: str, has_tools: bool) -> str:
     tools = "" if has_tools else f"<h3>{texts.EXAMPLES_TITLE['mcp']}</h3><p>{escape(texts.MCP_OFF)}</p>"
     return (
         f"<section class='sheet'><h2>{texts.PROGRAM_TITLE}</h2><p>{texts.PROGRAM_NOTE}</p>"
-        f"{render_table(texts.ENDPOINT_COLUMNS, endpoints, wide=(3,))}<p class='soft'>{limits}</p></section>"
-        f"<section class='sheet'>{examples}{tools}</section>"
+        f"{render_table(texts.ENDPOINT_COLUMNS, endpoints, wide=(3,))}"
+        f"<p class='soft'>{texts.ENDPOINT_NOTE.format(methods=', '.join(METHODS))}</p>"
+        f"<p class='soft'>{limits}</p></section>"
+        f"<section class='sheet'><h2>{texts.EXAMPLES_HEADING}</h2>{examples}{tools}</section>"
         f"<section class='sheet'><h2>{texts.FINDING_TITLE}</h2>"
         f"{render_table(texts.FINDING_COLUMNS, fields, wide=(2,))}</section>"
     )

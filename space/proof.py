@@ -2,17 +2,18 @@
 
 Every figure comes from the model folder's own files (`evaluation.json`, `attribution.json`, `gate.json`,
 `export.json`) or from `figures.json` beside this module, which `scripts/build_page_figures.py` writes. May depend on
-`plots`, `panels`, `texts` and `hf_fracture.inference`.
+`plots`, `panels`, `evidence` (for its tables), `texts` and `hf_fracture.inference`.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any, Final
 
 import texts
+from evidence import render_table
 from hf_fracture.inference.classifier import FractureClassifier
 from panels import MIXED, format_share, name_method
 from plots import Strip, render_reliability, render_shares, render_strips
@@ -20,6 +21,7 @@ from plots import Strip, render_reliability, render_shares, render_strips
 FIGURES_PATH: Final = Path(__file__).resolve().parent / "figures.json"
 AUROC_AXIS: Final = (0.5, 1.0)
 SHARE_AXIS: Final = (0.0, 1.0)
+NO_FILMS: Final = "no radiographs"  # how gate.json begins the names of what is to be refused
 
 
 def render_proof(classifier: FractureClassifier) -> str:
@@ -51,7 +53,7 @@ def render_leaks() -> str:
         label = texts.LEAK_LABELS.get(row["protocol"], row["protocol"])
         bars.append(render_shares(label, row["num_copied"] / row["num_films"], words))
         strips.append(Strip(label, row["auroc"]))
-    note = texts.LEAK_NOTE.format(dataset=escape(str(figures["leaks"]["dataset"])))
+    note = texts.LEAK_NOTE.format(dataset=escape(_name(str(figures["leaks"]["dataset"]))))
     plot = render_strips(strips, axis=AUROC_AXIS, too_few=texts.EVIDENCE_TOO_FEW)
     return _sheet(
         texts.LEAK_TITLE, f"<p>{note}</p>{''.join(bars)}<h3>{texts.LEAK_AUROC}</h3>{plot}<p>{texts.LEAK_MORAL}</p>"
@@ -59,8 +61,30 @@ def render_leaks() -> str:
 
 
 def render_limits() -> str:
-    """Return the panel of limits."""
-    return _sheet(texts.LIMITS_TITLE, f"<ul>{''.join(f'<li>{line}</li>' for line in texts.LIMITS)}</ul>")
+    """Return the panel of limits, the first of them in figures: what films of another collection cost."""
+    lines = f"<ul>{''.join(f'<li>{line}</li>' for line in texts.LIMITS)}</ul>"
+    return _sheet(texts.LIMITS_TITLE, f"{lines}{_render_elsewhere(_read_figures().get('elsewhere'))}")
+
+
+def _render_elsewhere(figures: Mapping[str, Any] | None) -> str:
+    """Return how a small network does at home and on another collection of films."""
+    if not figures:
+        return ""
+    strips = [
+        Strip(
+            texts.ELSEWHERE_LABEL.format(trained=_name(row["trained_on"]), tested=_name(row["tested_on"])),
+            row["auroc"],
+            texts.GROUP_COUNT.format(num_films=row["num_films"], num_fractured=row["num_fractured"]),
+        )
+        for row in figures["rows"]
+    ]
+    plot = render_strips(strips, axis=AUROC_AXIS, too_few=texts.EVIDENCE_TOO_FEW)
+    return f"<h3>{texts.ELSEWHERE_TITLE}</h3><p>{texts.ELSEWHERE_NOTE}</p>{plot}"
+
+
+def _name(dataset: str) -> str:
+    """Return a dataset's name for people."""
+    return texts.DATASET_NAMES.get(dataset, dataset)
 
 
 def _sheet(title: str, content: str) -> str:
@@ -72,7 +96,7 @@ def _render_headline(evaluation: Mapping[str, Any]) -> str:
     note = texts.PROOF_NOTE.format(
         num_films=f"{cohort['num_films']:,}",
         num_fractured=cohort["num_fractured"],
-        dataset=escape(str(evaluation["dataset"]["name"])),
+        dataset=escape(_name(str(evaluation["dataset"]["name"]))),
         split=escape(str(evaluation["dataset"]["split"])),
         num_leaked=evaluation["dataset"]["num_leaked_films"],
         resamples=f"{evaluation['bootstrap']['num_resamples']:,}",
@@ -161,38 +185,51 @@ def _render_maps(scores: Mapping[str, Any] | None) -> str:
 
 
 def _render_gate(gate: Mapping[str, Any] | None) -> str:
+    """Return how many pictures of each kind are refused: films first, where few should be, then what is no film."""
     refusals = (gate or {}).get("refusals") or {}
-    items = [
-        texts.GATE_LINE.format(
-            films=escape(texts.GATE_SETS.get(name, name.replace("_", " "))),
-            num_refused=counts["num_refused"],
-            num_films=counts["num_films"],
-            share=format_share(counts["num_refused"] / max(counts["num_films"], 1)),
-        )
-        for name, counts in refusals.items()
-        if isinstance(counts, Mapping) and "num_refused" in counts and "num_films" in counts
-    ]
-    return f"<p>{texts.GATE_NOTE}</p><ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>" if items else ""
+    bars: dict[bool, list[str]] = {True: [], False: []}
+    for name, counts in refusals.items():
+        if isinstance(counts, Mapping) and counts.get("num_films"):
+            kind, colon, rest = name.partition(": ")
+            label = texts.GATE_SETS.get(name, (rest if colon else kind).replace("_", " "))
+            words = texts.GATE_WORDS.format(num_refused=counts["num_refused"], num_films=counts["num_films"])
+            share = counts["num_refused"] / counts["num_films"]
+            bars[not name.startswith(NO_FILMS)].append(render_shares(label, share, words, tone="quiet"))
+    if not any(bars.values()):
+        return ""
+    films, others = (f"<h3>{title}</h3>{''.join(bars[is_film])}" for is_film, title in texts.GATE_TITLES.items())
+    return f"<p>{texts.GATE_NOTE}</p>{films}{others}"
 
 
 def _render_export(export: Mapping[str, Any] | None) -> str:
-    """Return the parity of the exported forms as measured, whatever figures the file holds."""
-    lines = [
-        f"<li>{escape(name.replace('_', ' '))}: <b>{value:.3g}</b></li>"
-        for name, value in _flatten(export or {})
-        if any(word in name for word in ("difference", "auroc"))
+    """Return how far each exported form of the network is from the original, as a table."""
+    forms = {**((export or {}).get("files") or {}), "fast": (export or {}).get("fast")}
+    rows = [
+        [
+            f"<b>{escape(texts.EXPORT_NAMES.get(name, name))}</b>",
+            _format_difference(form["max_difference"]),
+            _format_difference(form.get("mean_difference")),
+            f"{form['auroc']:.3f} <small>{texts.EXPORT_EXACT} {form['auroc_exact']:.3f}</small>",
+        ]
+        for name, form in forms.items()
+        if form and {"max_difference", "auroc", "auroc_exact"} <= set(form)
     ]
-    return f"<p>{texts.EXPORT_NOTE}</p><ul>{''.join(lines)}</ul>" if lines else ""
+    if not rows:
+        return ""
+    note = texts.EXPORT_NOTE.format(films=escape(str((export or {}).get("films", ""))))
+    return f"<p>{note}</p>{render_table(texts.EXPORT_COLUMNS, rows, wide=(0,))}"
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, float]]:
-    """Yield every number of a nested dictionary with its path in words."""
-    for name, value in tree.items():
-        path = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{path}, ")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield path, float(value)
+def _format_difference(difference: float | None) -> str:
+    """Write a difference of two probabilities in percentage points.
+
+    >>> [_format_difference(value) for value in (0.3328, 0.0089, 2.7e-6, None)]
+    ['33 points', '0.9 points', 'below 0.1 points', 'not measured']
+    """
+    if difference is None:
+        return texts.EXPORT_UNMEASURED
+    points = 100 * abs(difference)
+    return "below 0.1 points" if points < 0.1 else f"{points:.0f} points" if points >= 9.5 else f"{points:.1f} points"
 
 
 def _read(classifier: FractureClassifier, name: str) -> dict[str, Any] | None:

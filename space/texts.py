@@ -13,15 +13,15 @@ NOTICE: Final = (
 )
 
 TAB_ONE: Final = "One film"
-TAB_SEVERAL: Final = "Several films"
+TAB_SEVERAL: Final = "Several"
 TAB_COMPARE: Final = "Compare"
 TAB_EVIDENCE: Final = "Evidence"
-TAB_PROGRAM: Final = "For programs"
+TAB_PROGRAM: Final = "API"
 
 DROP_TITLE: Final = "Your film"
 DROP_WORDS: Final = {  # replaces Gradio's own words in the drop zone
-    "upload_text.drop_file": "Drop or paste a film here",
-    "upload_text.click_to_upload": "Choose a file",
+    "upload_text.drop_file": "Drop or paste here",
+    "upload_text.click_to_upload": "Choose from your files",
 }
 DROP_HINT: Final = (
     "PNG, JPEG, TIFF, WebP or DICOM, 8 or 16 bit, up to {max_size}. Your film is deleted when you leave, after "
@@ -92,6 +92,7 @@ FRACTURE: Final = "Fracture likely"
 UNCERTAIN: Final = "Uncertain: have it read"
 NO_FRACTURE: Final = "No fracture seen"
 NOT_A_RADIOGRAPH: Final = "Not a radiograph"
+REFUSED_KINDS: Final = {"colour_image": "colour photograph", "drawing": "drawing", "document": "text or noise"}
 NO_ANSWER: Final = "No answer"
 UNREADABLE: Final = "Could not read the file"
 WAITING: Final = "Waiting for a film"
@@ -102,9 +103,16 @@ PROBABILITY: Final = "Calibrated probability of a fracture"
 ZONE_NAMES: Final = {"no fracture": "no fracture seen", "uncertain": "uncertain", "fracture": "fracture likely"}
 POINTS: Final = "Log-odds scale. Operating points:"
 POINT_NAMES: Final = {"screening": "Screening", "balanced": "Balanced", "rule_in": "Rule-in"}
-WHY_FRACTURE: Final = "At or above the rule-in point of {rule_in}, which few films without a fracture reach."
+WHY_FRACTURE: Final = "At or above the rule-in point of {rule_in}."
+WHY_FRACTURE_MEASURED: Final = (
+    "At or above the rule-in point of {rule_in}, as {share} of the test films without a fracture were."
+)
+WHY_FRACTURE_EARLY: Final = "Below 50% all the same: the alarm is given early, so that few fractures are missed."
 WHY_UNCERTAIN: Final = "Between the screening point of {screening} and the rule-in point of {rule_in}."
-WHY_NO_FRACTURE: Final = "Below the screening point of {screening}, below which few fractures fall."
+WHY_NO_FRACTURE: Final = "Below the screening point of {screening}."
+WHY_NO_FRACTURE_MEASURED: Final = (
+    "Below the screening point of {screening}, as {share} of the fractured test films were."
+)
 WHY_BALANCED_ABOVE: Final = "At or above the one threshold of this model, {rule_in}."
 WHY_BALANCED_BELOW: Final = "Below the one threshold of this model, {screening}."
 WHY_LARGER: Final = "The larger of the model's two probabilities; it carries no measured operating points."
@@ -272,10 +280,28 @@ MAPS_NOTE: Final = (
 BASELINE_NAMES: Final = {"centre": "always the centre of the film", "edges": "the strongest edge in the film"}
 GATE_TITLE: Final = "What it refuses"
 GATE_NOTE: Final = "Pictures that are no films like those it was trained on get a refusal instead of an answer."
-GATE_LINE: Final = "{films}: {num_refused} of {num_films} refused ({share})"
-GATE_SETS: Final = {"validation": "real films, validation", "test": "real films, test"}
-EXPORT_TITLE: Final = "The same answers everywhere"
-EXPORT_NOTE: Final = "How far the exported forms of the network are from the original, as measured."
+GATE_TITLES: Final = {True: "Films: how many are refused", False: "No films: how many are refused"}
+GATE_WORDS: Final = "{num_refused} of {num_films} refused"
+GATE_SETS: Final = {
+    "validation": "validation films",
+    "test": "test films",
+    "kaggle_clean": "films of another collection (Kaggle)",
+    "no radiographs, kinds it was fitted on": "kinds of pictures that the gate was fitted on",
+    "no radiographs, kinds it has not seen": "kinds that it had never seen, of which:",
+}
+EXPORT_TITLE: Final = "The same answers everywhere?"
+EXPORT_NOTE: Final = (
+    "The network also runs outside this page. How far the probability of a film then moves from the original's, in "
+    "percentage points ({films}):"
+)
+EXPORT_COLUMNS: Final = ("Form", "At most", "On average", "Area under the ROC curve")
+EXPORT_EXACT: Final = "original"
+EXPORT_UNMEASURED: Final = "not measured"
+EXPORT_NAMES: Final = {
+    "onnx/model.onnx": "ONNX, exact",
+    "onnx/model_int8.onnx": "ONNX in 8 bit, smaller",
+    "fast": "Fast mode: smaller decoding and 8 bit",
+}
 LEAK_TITLE: Final = "Why other pages promise more"
 LEAK_NOTE: Final = (
     "Most fracture projects quote the published split of {dataset}. Nearly all of its test films have a copy, "
@@ -291,6 +317,17 @@ LEAK_AUROC: Final = "The same small network on both splits: area under the ROC c
 LEAK_MORAL: Final = (
     "A figure from the first row measures memory as well as skill. No figure of this page comes from it."
 )
+DATASET_NAMES: Final = {
+    "fracatlas": "FracAtlas",
+    "kaggle_multi_region": "Kaggle's multi-region collection",
+    "grazpedwri_dx": "GRAZPEDWRI-DX",
+}
+ELSEWHERE_TITLE: Final = "At home and elsewhere"
+ELSEWHERE_NOTE: Final = (
+    "Not the model of this page, but small networks, all trained in one way: area under the ROC curve on films of the "
+    "collection that they were trained on, and of another one."
+)
+ELSEWHERE_LABEL: Final = "trained on {trained}, tested on {tested}"
 LIMITS_TITLE: Final = "Limits"
 LIMITS: Final = (
     "Trained and tested on films of one public dataset. At another hospital, with other machines, it will do worse.",
@@ -311,16 +348,23 @@ PROGRAM_LIMITS: Final = (
     "one that is long says how long."
 )
 ENDPOINTS: Final = {
-    "/predict": ("film, model", "one finding", "Is there a fracture on this film?"),
-    "/explain": ("film, method, model", "film with map (PNG), explanation", "Where does it look?"),
-    "/predict_many": ("films, model", "list of findings", "Several films at once; a bad one stops no other."),
+    "/predict": ("film: file, model: name", "one finding", "Is there a fracture on this film?"),
+    "/explain": ("film: file, method: name, model: name", "film with map (PNG), explanation", "Where does it look?"),
+    "/predict_many": (
+        "films: list of files, model: name",
+        "list of findings",
+        "Several films at once; a bad one stops no other.",
+    ),
     "/describe_model": (
-        "model",
+        "model: name",
         "what the Evidence tab says, as JSON",
         "How often is it wrong, and what is it not for?",
     ),
 }
 ENDPOINT_COLUMNS: Final = ("Endpoint", "Takes", "Gives", "For")
+ENDPOINT_NOTE: Final = (
+    "Method and model may be left out. Methods: {methods}. The models are those that /describe_model names."
+)
 FINDING_TITLE: Final = "A finding"
 FINDING_COLUMNS: Final = ("Field", "Type", "Meaning")
 FINDING_FIELDS: Final = {
@@ -339,6 +383,7 @@ FINDING_FIELDS: Final = {
     "revision": ("string or null", "commit, or hash of the weights"),
     "seconds": ("number", "time for this film"),
 }
+EXAMPLES_HEADING: Final = "Examples"
 EXAMPLES_TITLE: Final = {"python": "Python", "javascript": "JavaScript", "curl": "curl", "mcp": "MCP"}
 EXAMPLE_PYTHON: Final = """# pip install gradio_client
 from gradio_client import Client, handle_file

@@ -1,10 +1,13 @@
 // Whether a picture may be answered: the cheap tests of hf_fracture.inference.appearance, whose rules come with the model,
-// and the distance of the network's features from those of the training films (gate.safetensors).
+// and what gate.safetensors holds: the distance of the network's features from those of the training films, and a rule
+// against pictures that lie near them all the same.
 
 const BLACK = 5;
 const WHITE = 250;
 const MEASURED_SIDE = 640;
 const SMALL_FEATURE = 0.01;
+const STEP = 1 / 16; // of the support vectors, in standard deviations
+const MAX_DEVIATION = 127 * STEP;
 
 export function judgeAppearance(film, rules, texts) {
   const measures = measureAppearance(film);
@@ -107,25 +110,45 @@ function correlate({ data, width, height }, dx, dy) {
   return spread > 0 ? (ab / n - (a / n) * (b / n)) / spread : 1;
 }
 
-// Reads the float32 tensors of a safetensors file.
+// Reads the float32 and int8 tensors of a safetensors file.
 export function readTensors(buffer) {
   const length = Number(new DataView(buffer).getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
   const tensors = {};
   for (const [name, entry] of Object.entries(header)) {
-    if (entry.dtype !== "F32") continue;
+    const Numbers = { F32: Float32Array, I8: Int8Array }[entry.dtype];
+    if (!Numbers) continue;
     const [from, to] = entry.data_offsets;
-    tensors[name] = { shape: entry.shape, data: new Float32Array(buffer.slice(8 + length + from, 8 + length + to)) };
+    tensors[name] = { shape: entry.shape, data: new Numbers(buffer.slice(8 + length + from, 8 + length + to)) };
   }
   return tensors;
 }
 
-// Mahalanobis distance of pooled features, divided by the limit: refused above 1.
-export function judgeFeatures(statistics, features) {
+// Takes the (1, C, h, w) last feature map; refused above 1.
+export function judgeMap(statistics, lastMap) {
+  const [, channels, height, width] = lastMap.dims;
+  const cells = height * width;
+  const summary = new Float64Array(2 * channels); // mean, then largest value of each channel
+  for (let c = 0; c < channels; c += 1) {
+    const values = lastMap.data.subarray(c * cells, (c + 1) * cells);
+    let sum = 0;
+    let largest = -Infinity;
+    for (const value of values) {
+      sum += value;
+      largest = Math.max(largest, value);
+    }
+    summary[c] = sum / cells;
+    summary[channels + c] = largest;
+  }
+  return Math.max(judgeDistance(statistics, summary.subarray(0, channels)), judgeLikeness(statistics, summary));
+}
+
+const transform = (value) => Math.sign(value) * Math.log1p(Math.abs(value) / SMALL_FEATURE);
+
+// Mahalanobis distance of pooled features, divided by the limit.
+function judgeDistance(statistics, features) {
   const count = features.length;
-  const deviations = Float64Array.from(features, (value, i) =>
-    Math.sign(value) * Math.log1p(Math.abs(value) / SMALL_FEATURE) - statistics.mean.data[i],
-  );
+  const deviations = Float64Array.from(features, (value, i) => transform(value) - statistics.mean.data[i]);
   let squares = 0;
   for (const value of deviations) squares += value * value;
   let along = 0;
@@ -138,4 +161,22 @@ export function judgeFeatures(statistics, features) {
   });
   total += Math.max(squares - along, 0) / statistics.residual_variance.data[0];
   return Math.sqrt(total / count) / statistics.limit.data[0];
+}
+
+// Radial kernels between a film and the support vectors, on the way from an ordinary film's value to the limit.
+function judgeLikeness(statistics, summary) {
+  const part = (name) => statistics[`discriminant.${name}`]?.data;
+  const [centre, scale, supports, weights] = ["centre", "scale", "supports", "weights"].map(part);
+  if (!supports) return 0;
+  const row = Float64Array.from(summary, (value, i) =>
+    Math.min(Math.max((transform(value) - centre[i]) / scale[i], -MAX_DEVIATION), MAX_DEVIATION),
+  );
+  const [width, offset, ordinary, limit] = ["width", "offset", "ordinary", "limit"].map((name) => part(name)[0]);
+  let value = offset;
+  weights.forEach((weight, k) => {
+    let squares = 0;
+    for (let i = 0; i < row.length; i += 1) squares += (row[i] - STEP * supports[k * row.length + i]) ** 2;
+    value += weight * Math.exp(-width * squares);
+  });
+  return Math.max((value - ordinary) / (limit - ordinary), 0);
 }

@@ -3,7 +3,7 @@
 
 import * as ort from "./vendor/ort.wasm.min.mjs";
 import { Unreadable, readFilm } from "./film.js";
-import { judgeAppearance, judgeFeatures, readTensors } from "./gate.js";
+import { judgeAppearance, judgeMap, readTensors } from "./gate.js";
 import { letterboxPixels, mapToFilm } from "./letterbox.js";
 
 const MAX_SHOWN = 900; // longest side of the map that is drawn
@@ -45,15 +45,7 @@ async function examine(blob) {
   const logits = output.logits.data;
   const difference = logits[model.fractured_index] - logits[1 - model.fractured_index];
   const probability = 1 / (1 + Math.exp(-difference));
-  const [, channels, height, width] = output.last_map.dims;
-  const features = new Float32Array(channels);
-  const cells = height * width;
-  for (let c = 0; c < channels; c += 1) {
-    let sum = 0;
-    for (let i = 0; i < cells; i += 1) sum += output.last_map.data[c * cells + i];
-    features[c] = sum / cells;
-  }
-  const gateScore = gate ? judgeFeatures(gate, features) : 0;
+  const gateScore = gate ? judgeMap(gate, output.last_map) : 0;
   if (gateScore > 1) return { decision: "refused", reasons: [model.texts.not_a_radiograph], gateScore, ...shown };
   const map = drawMap(model, output.last_map, fitted, film);
   const seconds = (performance.now() - start) / 1000;

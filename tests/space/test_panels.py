@@ -62,6 +62,26 @@ def test_answer_states_probability_points_and_worth(measured: FractureClassifier
     assert panels.format_interval(wrong) in html
 
 
+@pytest.mark.parametrize(
+    ("decision", "probability", "figure", "is_early"),
+    [
+        ("fracture", 0.83, "false_alarm_fraction", False),
+        ("fracture", 0.31, "false_alarm_fraction", True),
+        ("no fracture", 0.1, "missed_fraction", False),
+    ],
+)
+def test_reason_of_an_answer_brings_its_measured_error(
+    measured: FractureClassifier, decision: str, probability: float, figure: str, is_early: bool
+) -> None:
+    html = panels.render_answer(
+        make_finding(decision=decision, probability=probability, operating_point="rule_in"), measured
+    )
+    assert measured.evaluation is not None
+    share = panels.format_share(measured.evaluation["selective"]["metrics"][figure]["value"])
+    assert f"as {share} of the" in html
+    assert (texts.WHY_FRACTURE_EARLY in html) is is_early
+
+
 def test_answer_without_measurements_claims_none(unmeasured: FractureClassifier) -> None:
     assert unmeasured.evaluation is None
     html = panels.render_answer(
@@ -73,7 +93,7 @@ def test_answer_without_measurements_claims_none(unmeasured: FractureClassifier)
 @pytest.mark.parametrize(
     ("decision", "code", "word"),
     [
-        ("refused", "colour_image", "Not a radiograph"),
+        ("refused", "colour_image", "Not a radiograph: colour photograph"),
         ("refused", "not_a_radiograph", "Not a radiograph"),
         ("refused", "too_small", "No answer"),
         ("refused", "unsupported_modality", "No answer"),

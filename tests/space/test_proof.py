@@ -18,6 +18,7 @@ from hf_fracture.inference.classifier import FractureClassifier
 
 def test_doctests_of_the_plots_hold() -> None:
     assert doctest.testmod(plots).failed == 0
+    assert doctest.testmod(proof).failed == 0
 
 
 def test_every_measured_figure_of_the_headline_stands_in_words(measured: FractureClassifier) -> None:
@@ -41,6 +42,28 @@ def test_leaks_are_those_of_the_committed_measurement(repository_dir: Path) -> N
     for row in measurement["rows"]:
         assert f"{row['num_copied']} of {row['num_films']} test films" in html
         assert f"{row['auroc']['value']:.3f}" in html
+
+
+def test_films_of_another_collection_are_those_of_the_committed_measurement(repository_dir: Path) -> None:
+    measurement = json.loads((repository_dir / "scripts" / "results" / "cross_dataset.json").read_text())
+    html = proof.render_limits()
+    rows = [row for row in measurement["rows"] if len(row["trained_on"]) == 1]
+    assert rows
+    for row in rows:
+        assert f"<b>{row['auroc']['value']:.3f}</b>" in html
+        assert f"{row['auroc']['lower']:.3f} to {row['auroc']['upper']:.3f}" in html
+
+
+def test_refusals_and_exported_forms_of_the_shipped_model_are_shown_as_measured() -> None:
+    shipped = FractureClassifier.from_pretrained()
+    html = proof.render_proof(shipped)
+    gate = json.loads((shipped.model_dir / "gate.json").read_text())
+    for counts in gate["refusals"].values():
+        assert f"{counts['num_refused']} of {counts['num_films']} refused" in html
+    export = json.loads((shipped.model_dir / "export.json").read_text())
+    for form in [*export["files"].values(), export["fast"]]:
+        assert f"{form['auroc']:.3f} <small>original {form['auroc_exact']:.3f}" in html
+    assert texts.EXPORT_NAMES["onnx/model_int8.onnx"] in html
 
 
 def test_figures_of_the_page_are_up_to_date(repository_dir: Path) -> None:

@@ -11,18 +11,28 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_fracture.cli.main import COMMANDS, build_parser
+from hf_fracture.cli.main import build_parser
+from hf_fracture.models.backbones import BACKBONES
 from tests.hub.conftest import HubClient
 from tests.hub.stub_hub import Commit, Repo, StubHub
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-LANGUAGES = {"python", "shell", ""}  # blocks without a language are not run: sketches, and what needs other people
+LANGUAGES = {"python", "shell", "text"}  # text is a folder's layout, and is not run
+README = "../README.md"  # its blocks name no language
 NEEDED = {  # folders that a page takes for granted
-    "how-to/without-torch.md": ("films",),
+    "how-to/without-torch.md": ("films", "prepared", "MODEL"),
     "how-to/compare.md": ("prepared", "MODEL", "OTHER"),
+    "how-to/offline.md": ("films",),
     "how-to/space.md": ("space",),
+    README: ("films",),
 }
+ON_THE_HUB = {"how-to/compare.md": "someone/their-model", "how-to/offline.md": "you/fracture-reader"}
+PINNED_COMMIT = "c0ffee0123456789abcdef0123456789abcdef01"
+
+
+PROGRAMS = ("hf-fracture", "hf", "python")
+NOT_RUN = ("make ", "pip install ", "hf-fracture demo")  # install, or serve until they are stopped
 
 
 @dataclass(frozen=True)
@@ -32,17 +42,22 @@ class Block:
 
     @property
     def commands(self) -> list[list[str]]:
-        return [
-            shlex.split(line, comments=True)[1:] for line in self.text.splitlines() if line.startswith("hf-fracture ")
-        ]
+        lines = [] if self.language != "shell" else self.text.splitlines()
+        return [shlex.split(line, comments=True) for line in lines if not line.startswith(NOT_RUN)]
 
 
 def read_blocks(page: str) -> list[Block]:
     text = (DOCS / page).read_text(encoding="utf-8")
-    return [Block(*match) for match in re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)]
+    blocks = []
+    for language, content in re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        is_command = content.startswith((*NOT_RUN, *(f"{program} " for program in PROGRAMS)))
+        blocks.append(Block(language or ("" if page != README else "shell" if is_command else "text"), content))
+    return blocks
 
 
-RUN = [page for page in PAGES if any(block.language in ("python", "shell") for block in read_blocks(page))]
+PAGES_THAT_RUN = [README] + [
+    page for page in PAGES if any(block.language in ("python", "shell") for block in read_blocks(page))
+]
 
 
 def find_inline_commands(page: str) -> list[list[str]]:
@@ -53,13 +68,11 @@ def find_inline_commands(page: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_parse(page: str) -> None:
-    written = [arguments for block in read_blocks(page) for arguments in block.commands]
-    written += [arguments for arguments in find_inline_commands(page) if len(arguments) > 2]
-    for arguments in written:
-        assert arguments[0] in COMMANDS
-        module = importlib.import_module(f"hf_fracture.cli.{arguments[0].replace('-', '_')}")
-        assert build_parser(arguments[0], module).parse_args(arguments).command == arguments[0]
+def test_commands_in_running_text_parse(page: str) -> None:
+    for arguments in find_inline_commands(page):
+        if len(arguments) > 2:
+            module = importlib.import_module(f"hf_fracture.cli.{arguments[0].replace('-', '_')}")
+            assert build_parser(arguments[0], module).parse_args(arguments).command == arguments[0]
 
 
 def test_every_page_is_in_the_menu_and_every_entry_is_a_page() -> None:
@@ -82,47 +95,74 @@ def kit(tmp_path_factory: pytest.TempPathFactory, client: HubClient, tiny_model_
     shutil.copytree(tiny_model_dir, folder / "OTHER")
     shutil.copytree(DOCS.parent / "space", folder / "space", ignore=shutil.ignore_patterns("__pycache__"))
     draw = next(block.text for block in read_blocks("tutorials/train.md") if block.language == "python")
-    prepare = next(block.commands[0] for block in read_blocks("tutorials/train.md") if block.commands)
+    prepare = next(block.commands[0][1:] for block in read_blocks("tutorials/train.md") if block.commands)
     for request in ({"code": draw}, {"arguments": prepare}):
         answer = client.ask({**request, "folder": str(folder)})
         assert answer.status == 0, answer.stderr
     return folder
 
 
-@pytest.fixture
-def backbone_on_the_hub(hub: StubHub, tiny_model_dir: Path) -> None:
-    """Put a tiny network where `--backbone resnet-18` looks for its weights."""
-    from hf_fracture.models.backbones import BACKBONES
+def put_on_the_hub(hub: StubHub, repo_id: str, folder: Path, *, revision: str | None = None) -> None:
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    commit = Commit(PINNED_COMMIT, None, "tiny", files)
+    refs = {"main": commit.oid} | ({revision: commit.oid} if revision else {})
+    hub.repos["models", repo_id] = Repo({commit.oid: commit}, refs, {"private": False})
 
-    row = BACKBONES["resnet-18"]
-    assert row.hub_id is not None
-    files = {path.name: path.read_bytes() for path in tiny_model_dir.iterdir() if path.is_file()}
-    commit = Commit("0" * 40, None, "tiny", files)
-    refs = {"main": commit.oid}
-    if row.revision:
-        refs[row.revision] = commit.oid
-    hub.repos["models", row.hub_id] = Repo({commit.oid: commit}, refs, {"private": False})
+
+@pytest.fixture
+def foreign_model_dir(tiny_model_dir: Path, tmp_path: Path) -> Path:
+    """Return somebody else's classifier, whose classes have names of their own."""
+    folder = shutil.copytree(tiny_model_dir, tmp_path / "foreign")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["fracture"]
+    names = {"0": "normal", "1": "broken"}
+    config |= {"id2label": names, "label2id": {name: int(index) for index, name in names.items()}}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 def run_block(client: HubClient, block: Block, page: str, folder: Path) -> None:
     if block.language == "python":
         answer = client.ask({"code": block.text, "namespace": page, "folder": str(folder)})
         assert answer.status == 0, f"{block.text}\n{answer.stderr}"
-    for arguments in block.commands if block.language == "shell" else []:
-        answer = client.ask({"arguments": arguments, "folder": str(folder), "environment": {"HF_TOKEN": "hf_stub"}})
+    for program, *arguments in block.commands:
+        assert program in PROGRAMS, f"nobody runs {program}, which {page} shows"
+        if program == "python":
+            arguments[0] = str(DOCS.parent / arguments[0])
+        request = {"arguments": arguments} if program == "hf-fracture" else {"code": RUN[program].format(arguments)}
+        answer = client.ask({**request, "folder": str(folder), "environment": {"HF_TOKEN": "hf_stub"}})
         expected = (0, 1) if arguments[:2] == ["data", "audit"] else (0,)  # 1: the broken file is named
-        assert answer.status in expected, f"hf-fracture {shlex.join(arguments)}\n{answer.stderr}"
+        assert answer.status in expected, f"{program} {shlex.join(arguments)}\n{answer.stderr}"
+
+
+RUN = {
+    "hf": "from huggingface_hub.cli.hf import app\napp({}, standalone_mode=False)",
+    "python": "import runpy, sys\nsys.argv = {0}\nrunpy.run_path(sys.argv[0], run_name='__main__')",
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", RUN)
+@pytest.mark.parametrize("page", PAGES_THAT_RUN)
 def test_blocks_run(
-    page: str, hub: StubHub, client: HubClient, kit: Path, tmp_path: Path, backbone_on_the_hub: None
+    page: str,
+    hub: StubHub,
+    client: HubClient,
+    kit: Path,
+    tmp_path: Path,
+    tiny_model_dir: Path,
+    foreign_model_dir: Path,
 ) -> None:
+    backbone = BACKBONES["resnet-18"]
+    put_on_the_hub(hub, str(backbone.hub_id), tiny_model_dir, revision=backbone.revision)
+    if page in ON_THE_HUB:
+        put_on_the_hub(hub, ON_THE_HUB[page], foreign_model_dir if "someone" in ON_THE_HUB[page] else tiny_model_dir)
+    work = tmp_path / "work"
+    work.mkdir()
     for name in NEEDED.get(page, ()):
-        shutil.copytree(kit / name, tmp_path / name)
+        shutil.copytree(kit / name, work / name)
     for block in read_blocks(page):
-        run_block(client, block, page, tmp_path)
+        if page != README or block.language != "python":  # those of the README run in tests/test_readme.py
+            run_block(client, block, page, work)
 
 
 def test_notebook_is_the_tutorial(repository_dir: Path) -> None:

@@ -4,6 +4,32 @@ Each also inherits the built-in that a caller without knowledge of this package 
 expected, what was found and what to do. May depend on nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+EXTRA_OF_PACKAGE: Final[dict[str, str]] = {
+    **dict.fromkeys(("torch", "transformers", "captum"), "torch"),
+    **dict.fromkeys(
+        (
+            "accelerate",
+            "datasets",
+            "evaluate",
+            "filelock",
+            "kagglehub",
+            "matplotlib",
+            "pandas",
+            "pyarrow",
+            "sklearn",
+            "scipy",
+        ),
+        "train",
+    ),
+    "gradio": "space",
+    **dict.fromkeys(("onnx", "onnxscript"), "export"),
+    **dict.fromkeys(("timm", "torchvision"), "timm"),
+}
+
 
 class FractureError(Exception):
     """Base of every deliberate error; `cli.main` turns it into one line and exit status 2."""
@@ -88,3 +114,23 @@ class PublishError(FractureError, RuntimeError):
 
 class ExplanationCancelled(FractureError, RuntimeError):
     """Whoever asked for an explanation no longer wants it."""
+
+
+def describe_missing_package(error: ModuleNotFoundError) -> str | None:
+    """Say which extra brings a package that is not installed; None for one that no extra brings."""
+    extra = EXTRA_OF_PACKAGE.get((error.name or "").split(".")[0])
+    if extra is None:
+        return None
+    return f"this needs '{error.name}', which is not installed. Install it: pip install 'hf-fracture[{extra}]'."
+
+
+@contextmanager
+def naming_missing_packages() -> Iterator[None]:
+    """Raise `MissingPackageError` for a package that an extra brings and that is not installed; also a decorator."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        sentence = describe_missing_package(error)
+        if sentence is None:
+            raise
+        raise MissingPackageError(sentence[0].upper() + sentence[1:]) from error

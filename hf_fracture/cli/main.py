@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
-from hf_fracture.errors import FractureError
+from hf_fracture.errors import FractureError, describe_missing_package
 
 PROGRAM: Final = "hf-fracture"
 
@@ -33,28 +33,6 @@ COMMANDS: Final[dict[str, str]] = {
     "export": "Write a model as ONNX files that answer without torch",
     "card": "Render the model card from a model folder's measurements",
     "publish": "Publish a model, a dataset or a Space on the Hub, in one commit",
-}
-
-EXTRA_OF_PACKAGE: Final[dict[str, str]] = {
-    **dict.fromkeys(("torch", "transformers", "captum"), "torch"),
-    **dict.fromkeys(
-        (
-            "accelerate",
-            "datasets",
-            "evaluate",
-            "filelock",
-            "kagglehub",
-            "matplotlib",
-            "pandas",
-            "pyarrow",
-            "sklearn",
-            "scipy",
-        ),
-        "train",
-    ),
-    "gradio": "space",
-    **dict.fromkeys(("onnx", "onnxscript"), "export"),
-    **dict.fromkeys(("timm", "torchvision"), "timm"),
 }
 
 EXIT_DONE: Final = 0
@@ -183,11 +161,8 @@ def _describe_error(error: Exception) -> tuple[int, str]:
     """Return the exit status and the one line that an exception deserves."""
     if isinstance(error, FractureError):
         return EXIT_USAGE, _as_one_line(error)
-    if isinstance(error, ModuleNotFoundError) and (extra := EXTRA_OF_PACKAGE.get((error.name or "").split(".")[0])):
-        return EXIT_USAGE, (
-            f"this command needs the package '{error.name}', which is not installed. "
-            f"Install it: pip install '{PROGRAM}[{extra}]'."
-        )
+    if isinstance(error, ModuleNotFoundError) and (sentence := describe_missing_package(error)):
+        return EXIT_USAGE, sentence
     if isinstance(error, OSError):
         return EXIT_USAGE, _describe_os_error(error)
     return EXIT_DEFECT, (

@@ -21,7 +21,7 @@ from hf_fracture.data.grouping import DoubtRule, SplitRule, assign_splits, group
 from hf_fracture.data.schema import RawRow
 from hf_fracture.data.shards import write_shards
 from hf_fracture.data.sources import SourceInfo, find_source, read_rows
-from hf_fracture.errors import DatasetError, OutputExistsError, UsageError
+from hf_fracture.errors import DatasetError, OutputExistsError, UsageError, naming_missing_packages
 from hf_fracture.outputs import holding
 
 if TYPE_CHECKING:
@@ -281,6 +281,7 @@ def _finish_swap(out_dir: Path) -> None:
     shutil.rmtree(done, ignore_errors=True)
 
 
+@naming_missing_packages()
 def load_fracture_dataset(name: str, *, data_dir: str | os.PathLike[str], split: SplitRule = "clean") -> "DatasetDict":
     """Load a dataset, preparing it into the cache the first time.
 

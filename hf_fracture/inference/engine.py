@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_fracture.data.transforms import Letterbox
-from hf_fracture.errors import ModelFolderError
+from hf_fracture.errors import ModelFolderError, naming_missing_packages
 from hf_fracture.explain.attribution import Attribution, Method, Watch, attribute
 from hf_fracture.explain.closed_form import PooledHead, read_pooled_head
 from hf_fracture.inference.activations import Activations
@@ -30,6 +30,7 @@ class TorchEngine:
     passes of other threads.
     """
 
+    @naming_missing_packages()
     def __init__(self, model_dir: Path, *, fractured_index: int, trust_remote_code: bool = False) -> None:
         """Load the model.
 
@@ -40,6 +41,7 @@ class TorchEngine:
 
         Raises:
             ModelFolderError: If the folder cannot be loaded or the model has not exactly two labels.
+            MissingPackageError: If torch or transformers is not installed.
         """
         from hf_fracture.models.checkpoint import gradcam_layer, load_model
 
@@ -72,6 +74,7 @@ class TorchEngine:
             feature_maps=recorded[0].float().cpu().numpy() if recorded else None,
         )
 
+    @naming_missing_packages()
     def attribute(
         self,
         pixel_values: NDArray[np.float32],

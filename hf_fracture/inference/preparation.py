@@ -16,7 +16,7 @@ from PIL import Image
 from hf_fracture.config import FractureRecord
 from hf_fracture.data.radiographs import Radiograph, read_radiograph
 from hf_fracture.data.transforms import Letterbox, Preprocessing, fit_letterbox, letterbox_pixels
-from hf_fracture.errors import ModelFolderError, UnreadableRadiograph
+from hf_fracture.errors import ModelFolderError, UnreadableRadiograph, naming_missing_packages
 from hf_fracture.inference.appearance import MAX_SCORE, Verdict, judge_appearance
 from hf_fracture.inference.finding import Reason
 from hf_fracture.models.checkpoint import read_preprocessing
@@ -55,6 +55,7 @@ class FilmPreparer:
         preprocessing: The model's letterbox; None for a foreign model that prepares films in another way.
     """
 
+    @naming_missing_packages()
     def __init__(self, model_dir: Path, record: FractureRecord | None, *, fast: bool = False) -> None:
         """Read the model's preprocessing.
 

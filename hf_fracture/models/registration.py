@@ -7,8 +7,11 @@ Imports torch when called. May depend on the files of this room.
 
 from functools import cache
 
+from hf_fracture.errors import naming_missing_packages
+
 
 @cache
+@naming_missing_packages()
 def register_models() -> None:
     """Register the configurations and models of this package; calling it again does nothing."""
     from transformers import AutoConfig, AutoModelForImageClassification

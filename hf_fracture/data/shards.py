@@ -57,7 +57,9 @@ class _SplitWriter:
         import pyarrow.parquet as pq
 
         name = f"{self.split}-{shard:05d}-of-{count_shards(self.num_films):05d}.parquet"
-        self._shard, self._writer = shard, pq.ParquetWriter(self.data_dir / name, self.schema)
+        # `cache.load_dataset_folder` looks at the checksums: a film of which the disk lost a part is still a JPEG.
+        self._writer = pq.ParquetWriter(self.data_dir / name, self.schema, write_page_checksum=True)
+        self._shard = shard
 
     def _flush(self) -> None:
         import pyarrow as pa

@@ -29,7 +29,7 @@ class HubClient:
     """A process whose `huggingface_hub` knows the stub Hub."""
 
     def __init__(self, hub: StubHub, home: Path) -> None:
-        environment = {**os.environ, **hub.environment(home), "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
+        environment = {**os.environ, **hub.environment(home), "HF_HUB_DOWNLOAD_TIMEOUT": "30"}
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("hub_client.py"))],
             stdin=subprocess.PIPE,
@@ -53,6 +53,14 @@ class HubClient:
     def execute(self, code: str, *, token: str | None = TOKEN) -> Answer:
         """Run code."""
         return self.ask({"code": code, "environment": {"HF_TOKEN": token}})
+
+    def start(self, *arguments: object) -> int:
+        """Run a command in a process of its own, and return its id."""
+        return self.ask({"arguments": [str(argument) for argument in arguments], "aside": True}).status
+
+    def kill(self, process_id: int) -> int:
+        """Kill what was started; return its exit status, which is negative if it had not finished."""
+        return self.ask({"kill": process_id}).status
 
     def close(self) -> None:
         if self.process.stdin is not None:

@@ -1,13 +1,15 @@
 """A process that speaks to the stub Hub: runs `hf-fracture` commands and code that it reads as JSON lines from stdin.
 
 `huggingface_hub` reads its environment when it is imported, so a test cannot do this in its own process. Waits between
-retries are cut short: what is tested is that there are retries, not how long they take.
+retries are cut short: what is tested is that there are retries, not how long they take. What runs `aside` runs in a
+process of its own, forked from this one so that it starts at once; the answer is its id, by which it can be killed.
 """
 
 import contextlib
 import io
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -23,6 +25,12 @@ namespaces: dict[str, dict[str, Any]] = {}  # code that names one goes on where 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     from hf_fracture.cli.main import main
 
+    if "kill" in request:
+        os.kill(request["kill"], signal.SIGKILL)
+        _, status = os.waitpid(request["kill"], 0)
+        return {"status": os.waitstatus_to_exitcode(status), "stdout": "", "stderr": ""}
+    if request.get("aside") and (victim := os.fork()):
+        return {"status": victim, "stdout": "", "stderr": ""}
     stdout, stderr = io.StringIO(), io.StringIO()
     for name, value in request.get("environment", {}).items():
         os.environ.pop(name, None)
@@ -34,6 +42,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         status = (
             run_code(request["code"], request.get("namespace")) if "code" in request else main(request["arguments"])
         )
+    if request.get("aside"):
+        os._exit(status)
     return {"status": status, "stdout": stdout.getvalue(), "stderr": stderr.getvalue()}
 
 

@@ -24,17 +24,29 @@ LFS_SUFFIXES = (".safetensors", ".onnx", ".parquet", ".png", ".jpg", ".gz", ".wh
 _REPO = r"/(?P<kind>models|datasets|spaces)/(?P<id>[^/]+/[^/]+)"
 _RESOLVE = r"/(?:(?P<kind>models|datasets|spaces)/)?(?P<id>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)"
 
-Action = Literal["drop", "lose_answer", "slow", "truncate"]
+Action = Literal["drop", "lose_answer", "slow", "truncate", "hold", "hold_answer"]
 
 
 @dataclass
 class Fault:
-    """What goes wrong with the next requests that match: a status, or a connection that breaks or stalls."""
+    """What goes wrong with the next requests that match: a status, or a connection that breaks or stalls.
+
+    A request that is held waits for `released`, before it is acted on or before it is answered, once `reached` is set;
+    `done` says that the Hub is through with it.
+    """
 
     pattern: str  # searched in "METHOD /path"
     action: int | Action
     times: int = 1
     seconds: float = 0.0  # between two pieces of a slow body
+    skip: int = 0  # matching requests that are let through first
+    reached: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def hold(self) -> None:
+        self.reached.set()
+        self.released.wait()
 
 
 @dataclass
@@ -103,6 +115,9 @@ class StubHub:
             self.requests.append(request)
             for fault in self.faults:
                 if fault.times > 0 and re.search(fault.pattern, request):
+                    if fault.skip > 0:
+                        fault.skip -= 1
+                        continue
                     fault.times -= 1
                     return fault
         return None
@@ -162,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
             if fault is not None and fault.action == "drop":
                 self.close_connection = True
                 return
+            if fault is not None and fault.action == "hold":
+                fault.hold()
             if fault is not None and isinstance(fault.action, int):
                 raise _Refusal(fault.action, "a fault of the test")
             self._route()
@@ -171,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(refusal.status, json.dumps({"error": str(refusal)}).encode(), headers)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+        finally:
+            if fault is not None:
+                fault.done.set()
 
     def _read_chunks(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -211,6 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
         if action == "lose_answer":
             self.close_connection = True
             return
+        if action == "hold_answer" and self.fault is not None:
+            self.fault.hold()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)

@@ -1,12 +1,10 @@
 """The real client pushes to the stub Hub: what arrives, what happens when something breaks, and what is said of it."""
 
 import os
-import random
+import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -245,34 +243,40 @@ def test_no_token_is_one_sentence(hub: StubHub, client: HubClient, release_dir: 
 
 
 @pytest.mark.slow
-def test_killed_client_leaves_the_old_commit_or_the_new_one(
-    hub: StubHub, client: HubClient, release_dir: Path, tmp_path: Path
+@pytest.mark.parametrize("action", ["hold", "hold_answer"])
+def test_client_killed_at_any_request_leaves_the_old_commit_or_the_new_one(
+    hub: StubHub, client: HubClient, release_dir: Path, action: Literal["hold", "hold_answer"]
 ) -> None:
-    """Kill the process at random moments of its conversation with the Hub, then look, then finish the work."""
-    moments = random.Random(0)
-    environment = {**os.environ, **hub.environment(tmp_path / "home")}
-    command = [sys.executable, "-m", "hf_fracture.cli", "publish", "model", str(release_dir), REPO]
-    assert client.run("publish", "model", release_dir, REPO).status == 0
-    interrupted = 0
-    for number in range(6):
-        old = read_arrived(hub)
-        (release_dir / "LICENSE").write_text(f"round {number}")
-        (release_dir / "gate.safetensors").write_bytes(os.urandom(3_000_000))
-        new = read_release(release_dir)
+    """Kill it as each of its requests arrives, or before each is answered; then look, then finish the work."""
+    command = ("publish", "model", release_dir, REPO, "--tag")
+    assert client.run(*command[:-1]).status == 0
+    change_release(release_dir)
+    hub.requests.clear()
+    assert client.run(*command, "v").status == 0
+    undisturbed = list(hub.requests)
+    left_new = []
+    for number, _ in enumerate(undisturbed):
+        old, new = read_arrived(hub), change_release(release_dir)
         hub.requests.clear()
-        hub.faults[:] = [Fault(".", "slow", times=1000, seconds=0.01)]
-        victim = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        stop_at = moments.randint(1, 9)
-        while len(hub.requests) < stop_at and victim.poll() is None:
-            time.sleep(0.002)
-        time.sleep(moments.random() * 0.05)
-        victim.send_signal(signal.SIGKILL)
-        interrupted += victim.wait() == -signal.SIGKILL
-        hub.faults.clear()
+        hub.faults[:] = [fault := Fault(".", action, skip=number)]
+        victim = client.start(*command, f"v{number}")
+        assert fault.reached.wait(timeout=120)
+        assert client.kill(victim) == -signal.SIGKILL
+        fault.released.set()
+        assert fault.done.wait(timeout=120)
         assert read_arrived(hub) in (old, new)
-        sent_before = hub.count("PUT /lfs/")
-        answer = client.run("publish", "model", release_dir, REPO)
+        left_new.append(read_arrived(hub) == new)
+        answer = client.run(*command, f"v{number}")
         assert answer.status == 0, answer.stderr
         assert read_arrived(hub) == new
-        assert hub.count("PUT /lfs/") <= sent_before + 1
-    assert interrupted >= 3, "the client was done before it could be killed"
+        assert hub.repos[MODEL].refs[f"v{number}"] == hub.repos[MODEL].refs["main"]
+        assert hub.count("PUT /lfs/") == 1, "what was uploaded is sent again"
+    commit = next(number for number, request in enumerate(undisturbed) if re.search(ROUTES["commit"], request))
+    assert left_new == [number >= commit for number, _ in enumerate(undisturbed)], "the commit is what counts"
+
+
+def change_release(folder: Path) -> dict[str, bytes]:
+    """Change a small file and a large one of a release, and return its files."""
+    (folder / "LICENSE").write_bytes(os.urandom(20))
+    (folder / "gate.safetensors").write_bytes(os.urandom(3_000_000))
+    return read_release(folder)

@@ -14,6 +14,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import random
 import shutil
@@ -60,12 +61,14 @@ class Stage:
         set_up: Makes what lies in that folder before.
         look: Reads the outcome.
         check_between: Says what is wrong with what a killed run left, or returns None.
+        weight: Share of the rounds that it gets; slow ones get fewer.
     """
 
     arguments: Callable[[Path], list[str]]
     set_up: Callable[[Path], object] = lambda _folder: None
     look: Callable[[Path], Snapshot]
     check_between: Callable[[Path, Snapshot], str | None] = lambda _folder, _reference: None
+    weight: float = 1.0
 
 
 class Nursery:
@@ -113,6 +116,7 @@ def serve_nursery() -> None:
     """Fork commands as stdin says, one JSON line each."""
     import importlib
 
+    sys.path.insert(0, str(ROOT))
     replies, sys.stdout = sys.stdout, sys.stderr
     for name in _PRELOADED:
         importlib.import_module(name)
@@ -265,11 +269,12 @@ class Inputs:
             self.hub.blobs.clear()
 
         return {
-            "prepare": Stage(arguments=lambda folder: [*prepare, str(folder / "out")], look=digest_files),
+            "prepare": Stage(arguments=lambda folder: [*prepare, str(folder / "out")], look=digest_files, weight=0.75),
             "prepare --overwrite": Stage(
                 arguments=lambda folder: [*prepare, str(folder / "out"), "--seed", "7", "--overwrite"],
                 set_up=lambda folder: shutil.copytree(prepared, folder / "out"),
                 look=digest_files,
+                weight=0.75,
             ),
             "train": Stage(
                 arguments=lambda folder: ["train", prepared, "--out", str(folder / "run"), *train],
@@ -300,7 +305,9 @@ class Inputs:
                 check_between=check_lines,
             ),
             "export": Stage(
-                arguments=lambda folder: ["export", model, "--out", str(folder / "out")], look=digest_files
+                arguments=lambda folder: ["export", model, "--out", str(folder / "out")],
+                look=digest_files,
+                weight=0.5,
             ),
             "publish": Stage(
                 arguments=lambda _folder: ["publish", "dataset", prepared, REPO, "--license", "cc0-1.0"],
@@ -403,8 +410,9 @@ def run(num_rounds: int, names: list[str] | None, seed: int) -> dict[str, Any]:
         nursery = Nursery(home)
         accounts = {}
         try:
-            for index, (name, stage) in enumerate(stages.items()):
-                share = num_rounds // len(stages) + (index < num_rounds % len(stages))
+            total = sum(stage.weight for stage in stages.values())
+            for name, stage in stages.items():
+                share = math.ceil(num_rounds * stage.weight / total)
                 accounts[name] = run_rounds(inputs, nursery, stage, name, share, moments)
                 print(f"{name}: {json.dumps(accounts[name])}", file=sys.stderr, flush=True)
         finally:

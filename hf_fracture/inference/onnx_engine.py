@@ -112,9 +112,10 @@ def _open_session(path: Path, num_threads: int) -> Any:
     # Threads that spin while they wait slow every forward pass many times over on a machine with a busy neighbour.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # Without a second try, of which onnxruntime would print the first one's error to stdout.
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
         raise ModelFolderError(
             f"Expected '{path}' to be an ONNX model, but {first_line} Export it again: hf-fracture export."
         ) from error

@@ -166,3 +166,53 @@ def test_gate_of_no_numbers_does_not_let_everything_pass(model_dir: Path) -> Non
         save_file(damaged, model_dir / "copy" / path.name)
         with pytest.raises(ModelFolderError, match="finite numbers"):
             load_gate(model_dir / "copy")
+
+
+@pytest.mark.parametrize(
+    "new", [b"GlobalAveragePoo\x80", b"G" * 17, b"\x0a\x7f" * 8 + b"x", b"../../../../passwd"[:17]]
+)
+def test_damaged_export_is_one_short_sentence_and_prints_nothing(
+    new: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tests.fuzz.targets import MAX_SENTENCE, build_model_folders, write_files
+
+    files = build_model_folders()["export"]
+    export = files["onnx/model.onnx"]
+    assert export.count(b"GlobalAveragePool") == 1
+    write_files({**files, "onnx/model.onnx": export.replace(b"GlobalAveragePool", new)}, tmp_path)
+    capfd.readouterr()
+    with pytest.raises(ModelFolderError, match="ONNX") as caught:
+        FractureClassifier.from_pretrained(tmp_path)
+    assert len(str(caught.value)) < MAX_SENTENCE
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("place", ["../secret", "/etc/hostname"])
+def test_export_whose_weights_lie_outside_its_folder_is_refused(place: str, tmp_path: Path) -> None:
+    import onnx
+
+    from tests.fuzz.targets import build_model_folders, write_files
+
+    files = build_model_folders()["export"]
+    model = onnx.load_from_string(files["onnx/model.onnx"])
+    tensor = model.graph.initializer[0]
+    (tmp_path / "secret").write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", place
+    folder = tmp_path / "model"
+    write_files({**files, "onnx/model.onnx": model.SerializeToString()}, folder)
+    with pytest.raises(ModelFolderError, match="External data path"):
+        FractureClassifier.from_pretrained(folder)
+
+
+def test_export_that_names_its_answers_the_other_way_round_is_refused(tmp_path: Path) -> None:
+    from tests.fuzz.targets import build_model_folders, write_files
+
+    files = build_model_folders()["export"]
+    config = json.loads(files["config.json"])
+    config["id2label"] = {"0": "fractured", "1": "not fractured"}
+    write_files({**files, "config.json": json.dumps(config).encode()}, tmp_path)
+    with pytest.raises(ModelFolderError, match="name its answers"):
+        FractureClassifier.from_pretrained(tmp_path)

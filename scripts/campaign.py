@@ -1,0 +1,242 @@
+"""Try one idea after the other on group-disjoint folds of FracAtlas, and log what each was worth.
+
+    python scripts/campaign.py DATASET WEIGHTS_DIR WORK_DIR [--folds K] [--only NAME ...]
+
+DATASET: prepared FracAtlas. WEIGHTS_DIR: holds `resnet-18-c4-imagenet` (and `resnet-50-c4-imagenet` for its row).
+Train and validation are pooled and divided into folds; the test split is not read. Each experiment is one
+`hf-fracture crossval` under WORK_DIR, so that an interrupted one goes on where it was; after each the log is written to
+scripts/results/campaign.json: figures of all out-of-fold answers, the paired difference from the experiment it changes,
+the share of detected fractures in whose marked region the map's peak lies, and a verdict that follows from the
+interval. All experiments see the same folds. Compute: 20 minutes each on two quiet cores, a minute on a GPU.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from hf_fracture.cli.crossval import PREDICTIONS_NAME, RESULT_NAME
+from hf_fracture.cli.main import main as run_command
+from hf_fracture.cli.train import MODEL_NAME
+from hf_fracture.errors import UsageError
+from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, estimate
+from hf_fracture.evaluation.comparison import measure_differences
+from hf_fracture.evaluation.figures import Resampling
+from hf_fracture.evaluation.films import load_splits, name_film
+from hf_fracture.evaluation.predictions import Predictions, read_predictions
+from hf_fracture.explain.localization import score_map
+from hf_fracture.inference.classifier import FractureClassifier
+from hf_fracture.labels import FRACTURED
+from hf_fracture.models.checkpoint import read_json, write_json
+
+RESULT_PATH: Final = Path(__file__).resolve().parent / "results" / "campaign.json"
+POOL: Final = ("train", "validation")
+RESNET_18: Final = "resnet-18-c4-imagenet"
+BASE: Final[Mapping[str, Any]] = {
+    "image_size": 256,
+    "mask_dilation_fraction": 0,
+    "num_train_epochs": 6,
+    "learning_rate": 2e-4,
+    "early_stopping_epochs": 0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One idea.
+
+    Attributes:
+        hypothesis: What it should do, and why.
+        fields: Fields of the recipe or the training arguments that differ from those of `against`.
+        against: The experiment it changes; "" for the base.
+        weights: Folder under WEIGHTS_DIR to start from.
+    """
+
+    hypothesis: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    against: str = "base"
+    weights: str = RESNET_18
+
+
+EXPERIMENTS: Final[Mapping[str, Experiment]] = {
+    "base": Experiment(hypothesis="The shipped recipe at 256 px and 6 epochs, to compare with", against=""),
+    "no evidence": Experiment(
+        hypothesis="Without boxes and masks the map leaves the fracture, and ranking does not gain",
+        fields={"evidence_weight": 0},
+    ),
+    "evidence weight 1": Experiment(
+        hypothesis="Positions learn more per film than the film's label does: twice the weight helps",
+        fields={"evidence_weight": 1},
+    ),
+    "320 px": Experiment(
+        hypothesis="A fracture covers 1 % of a film: finer input shows more of them", fields={"image_size": 320}
+    ),
+    "320 px, 12 epochs": Experiment(
+        hypothesis="Validation still rises in the last epoch: twice the epochs help",
+        fields={"image_size": 320, "num_train_epochs": 12},
+        against="320 px",
+    ),
+    "12 epochs": Experiment(
+        hypothesis="Validation still rises in the last epoch: twice the epochs help", fields={"num_train_epochs": 12}
+    ),
+    "mean of weights": Experiment(
+        hypothesis="An exponential mean of the weights generalises better than the last ones",
+        fields={"ema_decay": 0.99},
+    ),
+    "random erasing": Experiment(
+        hypothesis="Erased patches keep the network from leaning on one sign", fields={"erasing_probability": 0.5}
+    ),
+    "less rotation, scale, shift": Experiment(
+        hypothesis="At a short schedule weaker augmentation is learned faster",
+        fields={"rotation_degrees": 5, "scale_fraction": 0.05, "translation_fraction": 0.02},
+    ),
+    "balanced sampling": Experiment(
+        hypothesis="Fractured films drawn as often as others give positions more to learn from than class weights do",
+        fields={"class_weights": "none", "sampling": "balanced"},
+    ),
+    "ResNet-50": Experiment(
+        hypothesis="A deeper network of the same three stages ranks better, at four times the cost",
+        fields={"learning_rate": 1e-4},
+        weights="resnet-50-c4-imagenet",
+    ),
+}
+
+
+def collect_fields(name: str, experiments: Mapping[str, Experiment] = EXPERIMENTS) -> dict[str, Any]:
+    """Return the recipe of an experiment: the base's fields, changed along the chain of `against`."""
+    experiment = experiments[name]
+    before = collect_fields(experiment.against, experiments) if experiment.against else dict(BASE)
+    return {**before, **experiment.fields}
+
+
+def run_experiment(name: str, args: argparse.Namespace) -> Path:
+    """Train and answer all folds that are not there yet; return the folder."""
+    folder: Path = args.work_dir / "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+    if not (folder / RESULT_NAME).is_file():
+        args.work_dir.mkdir(parents=True, exist_ok=True)
+        config = folder.with_suffix(".yaml")
+        backbone = str(args.weights_dir / EXPERIMENTS[name].weights)
+        config.write_text(yaml.safe_dump({"backbone": backbone, **collect_fields(name)}), encoding="utf-8")
+        command = ["crossval", args.dataset, "--config", config, "--folds", args.folds, "--out", folder]
+        if status := run_command([str(word) for word in command]):
+            raise SystemExit(status)
+    return folder
+
+
+def list_marked(splits: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the pool's fractured films that carry boxes."""
+    films = []
+    for part in POOL:
+        table = splits[part].select_columns(["label", "boxes"])
+        marked = [index for index, row in enumerate(table) if row["label"] == FRACTURED and row["boxes"]]
+        films += splits[part].select(marked).select_columns(["image", "boxes", "group_id", "source", "source_path"])
+    return films
+
+
+def find_peaks(folder: Path, answers: Predictions, films: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Measure, on the marked fractures that each fold's own network detects, how often its map's peak hits.
+
+    Args:
+        folder: Of the finished cross-validation.
+        answers: All out-of-fold answers, with the column `fold`.
+        films: Marked fractures of the pool.
+    """
+    thresholds = {str(row["fold"]): row["thresholds"]["balanced"] for row in read_json(folder / RESULT_NAME)["folds"]}
+    found = zip(answers.ids.tolist(), answers.subgroups["fold"].tolist(), answers.y_prob.tolist(), strict=True)
+    fold_and_probability = {name: (fold, probability) for name, fold, probability in found}
+    measured = [film for film in films if name_film(film, 0) in fold_and_probability]
+    hits, groups = [], []
+    for fold, threshold in thresholds.items():
+        classifier = FractureClassifier.from_pretrained(folder / f"fold-{fold}" / MODEL_NAME, backend="torch")
+        for film in tqdm(measured, desc=f"maps of fold {fold}", unit="film"):
+            own, probability = fold_and_probability[name_film(film, 0)]
+            if own == fold and probability >= threshold:
+                hits.append(score_map(classifier.explain(film["image"]).values, film["boxes"]).peak_in_region)
+                groups.append(film["group_id"])
+    return {"marked": len(measured), "detected": len(hits), "peak_in_region": estimate_share(hits, groups).to_dict()}
+
+
+def estimate_share(hits: Sequence[float], groups: Sequence[str]) -> Estimate:
+    """Return the mean of `hits` with its interval over groups."""
+    values = np.asarray(hits, dtype=np.float64)
+    resampled = bootstrap(lambda weights: {"mean": (weights @ values) / weights.sum(axis=-1)}, np.asarray(groups))
+    return estimate(float(values.mean()), resampled["mean"], num_groups=len(set(groups)), is_share=True)
+
+
+def judge(difference: Mapping[str, float]) -> str:
+    """Put the interval of a difference of AUROC into words.
+
+    >>> judge({"value": 0.02, "lower": 0.01, "upper": 0.03})
+    'better'
+    >>> judge({"value": 0.02, "lower": -0.01, "upper": 0.05})
+    'no difference shown'
+    """
+    if difference["lower"] > 0:
+        return "better"
+    return "worse" if difference["upper"] < 0 else "no difference shown"
+
+
+def describe(name: str, folder: Path, reference: Path | None, films: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the log's row of a finished experiment, and keep its map figures beside it."""
+    result, answers = read_json(folder / RESULT_NAME), read_predictions(folder / PREDICTIONS_NAME)
+    kept = folder / "peaks.json"
+    if not kept.is_file():
+        write_json(kept, find_peaks(folder, answers, films))
+    difference: Any = ""
+    if reference is not None:
+        other = read_predictions(reference / PREDICTIONS_NAME)
+        if not np.array_equal(answers.ids, other.ids):
+            raise UsageError(f"'{folder}' and '{reference}' answer other films. Remove one and run it again.")
+        difference = measure_differences(answers, other, Resampling())["auroc"].to_dict()
+    experiment, peaks = EXPERIMENTS[name], read_json(kept)
+    return {
+        "hypothesis": experiment.hypothesis,
+        "change": ", ".join(f"{key} {value}" for key, value in experiment.fields.items()),
+        "against": experiment.against,
+        "AUROC": result["pooled"]["metrics"]["auroc"],
+        "difference": difference,
+        "verdict": judge(difference) if difference else "",
+        "average precision": result["pooled"]["metrics"]["average_precision"],
+        "peak in region, of detected": peaks["peak_in_region"],
+        "minutes": round(result["seconds"] / 60, 1),
+        "AUROC of the folds": result["summary"]["auroc"],
+        "specificity at screening": result["pooled"]["operating_points"]["screening"]["specificity"],
+        "marked and detected": [peaks["marked"], peaks["detected"]],
+        "recipe": collect_fields(name),
+        "backbone": experiment.weights,
+    }
+
+
+def main() -> int:
+    """Run what is not done yet, in order."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", metavar="DATASET")
+    parser.add_argument("weights_dir", metavar="WEIGHTS_DIR", type=Path)
+    parser.add_argument("work_dir", metavar="WORK_DIR", type=Path)
+    parser.add_argument("--folds", type=int, default=3, metavar="K", help="number of folds (default: 3)")
+    parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), metavar="NAME", help="only these, and base")
+    args = parser.parse_args()
+    splits = load_splits(args.dataset)
+    films = list_marked(splits)
+    rows: dict[str, Any] = {}
+    folders: dict[str, Path] = {}
+    for name, experiment in EXPERIMENTS.items():
+        if args.only and name not in ("base", *args.only):
+            continue
+        print(f"campaign: {name}", file=sys.stderr, flush=True)
+        folders[name] = run_experiment(name, args)
+        reference = folders[experiment.against] if experiment.against else None
+        rows[name] = describe(name, folders[name], reference, films)
+        described = {"dataset": Path(args.dataset).resolve().name, "pool": ", ".join(POOL), "folds": args.folds}
+        write_json(RESULT_PATH, {"protocol": described, "experiments": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -8,6 +8,7 @@ import re
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from pydicom.dataset import FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 
-from hf_fracture.data.grayscale import convert_to_grey
+from hf_fracture.data.grayscale import convert_to_grey, split_rows
 from hf_fracture.data.identity import hash_identity
 from hf_fracture.data.radiographs import MAX_PIXELS, Radiograph
 from hf_fracture.errors import UnreadableRadiograph
@@ -37,11 +38,17 @@ _FACTS: Final = (
     *("Modality", "BodyPartExamined", "ViewPosition", "ImageLaterality", "Laterality", "PatientID"),
     *("IssuerOfPatientID", "StudyInstanceUID", "PatientAge", "PatientSex"),
 )
+_PIXEL_KEYWORDS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PYDICOM_SETTINGS: Final = threading.Lock()
 _MAX_UID_LENGTH: Final = 64
 MAX_INFLATED_BYTES: Final = 256 << 20
 _INFLATED_BLOCK: Final = 8 << 20
+_MAX_DECODED_BYTES: Final = 400_000_000  # file, stored pixels and film together
+_NUM_COPIES: Final = 3  # of the stored pixels: in the file, in the header, as an array
+_FILM_BYTES: Final = 3  # per pixel, besides
+_COLOUR_BYTES: Final = 14
 _CODE: Final = re.compile(r"[A-Z0-9_ ]{1,16}")
+_PALETTE: Final = "PALETTE COLOR"
 _DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 _META_LENGTH_OFFSET: Final = 140  # preamble 128, mark 4, tag 4, kind 2, length 2
 _ERRORS: Final = (
@@ -60,6 +67,7 @@ _ERRORS: Final = (
 )
 
 Grey = NDArray[np.float32]
+ToLevels = Callable[[NDArray[Any]], Grey]
 
 
 def read_dicom(data: bytes, name: str) -> Radiograph:
@@ -160,7 +168,7 @@ def _check_inflated_size(data: bytes, name: str) -> None:
 
 def _check_header(header: FileDataset, name: str) -> None:
     """Refuse what holds no image, several, or too large a one, before its pixels are decoded."""
-    if not any(keyword in header for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(keyword in header for keyword in _PIXEL_KEYWORDS):
         what = _read_code(header, "Modality") or "no stated modality"
         raise UnreadableRadiograph(
             f"{name}: expected a DICOM image, got a DICOM file without pixels ({what}). Export the image itself.",
@@ -173,15 +181,26 @@ def _check_header(header: FileDataset, name: str) -> None:
             code="multi_frame",
         )
     width, height = int(header.Columns), int(header.Rows)
-    if width * height > MAX_PIXELS:
+    max_pixels = _count_max_pixels(header)
+    if width * height > max_pixels:
         raise UnreadableRadiograph(
-            f"{name}: expected at most {MAX_PIXELS // 10**6} megapixels, got {width} x {height}. Reduce the image.",
+            f"{name}: expected at most {max_pixels // 10**6} megapixels in a file of this kind, got {width} x {height}."
+            " Reduce the image.",
             code="too_large",
         )
     if width * height == 0:
         raise UnreadableRadiograph(
             f"{name}: expected a DICOM image, got one of 0 pixels. Export it again.", code="no_pixels"
         )
+
+
+def _count_max_pixels(header: FileDataset) -> int:
+    """Return how large an image of this depth may be, so that reading it takes no more memory than a server has."""
+    num_bytes = max(1, int(header.get("BitsAllocated") or 16) // 8) * int(header.get("SamplesPerPixel") or 1)
+    is_colour = int(header.get("SamplesPerPixel") or 1) > 1 or header.get("PhotometricInterpretation") == _PALETTE
+    return min(
+        MAX_PIXELS, _MAX_DECODED_BYTES // (_NUM_COPIES * num_bytes + (_COLOUR_BYTES if is_colour else _FILM_BYTES))
+    )
 
 
 def _find_modality(header: FileDataset, name: str) -> str | None:
@@ -200,22 +219,35 @@ def _find_modality(header: FileDataset, name: str) -> str | None:
 
 
 def _render(header: FileDataset, modality: str | None) -> tuple[Image.Image, bool, str | None]:
-    """Return mode L, whether it is coloured, and a note."""
-    photometric = _read_code(header, "PhotometricInterpretation")
+    """Return mode L, whether it is coloured, and a note; some rows at a time, since a large film is there thrice."""
     pixels = header.pixel_array
-    if photometric == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, header)
-    if pixels.ndim == 3:
-        colour = (pixels >> 8 * (pixels.dtype.itemsize - 1)).astype(np.uint8)
-        return convert_to_grey(Image.fromarray(colour))
-    stored = _drop_overlay_bits(pixels, header)
-    padded = _find_padding(stored, header)
-    values = apply_modality_lut(stored, header)
-    levels, note = _window(values.astype(np.float32), values, header, modality, padded)
-    if photometric == "MONOCHROME1":
-        levels = 255.0 - levels
-    levels[padded] = 0.0
-    return Image.fromarray(np.rint(levels).astype(np.uint8)), False, note
+    for keyword in _PIXEL_KEYWORDS:
+        if keyword in header:
+            delattr(header, keyword)
+    if _read_code(header, "PhotometricInterpretation") == _PALETTE or pixels.ndim == 3:
+        return convert_to_grey(Image.fromarray(_render_colour(pixels, header)))
+    to_levels, note = _choose_window(pixels, header, modality)
+    is_inverted = _read_code(header, "PhotometricInterpretation") == "MONOCHROME1"
+    film = np.empty(pixels.shape, dtype=np.uint8)
+    for rows, target in zip(split_rows(pixels), split_rows(film), strict=True):
+        stored = _drop_overlay_bits(rows, header)
+        levels = to_levels(apply_modality_lut(stored, header))
+        if is_inverted:
+            levels = 255.0 - levels
+        levels[_find_padding(stored, header)] = 0.0
+        target[:] = np.rint(levels)
+    return Image.fromarray(film), False, note
+
+
+def _render_colour(pixels: NDArray[Any], header: FileDataset) -> NDArray[np.uint8]:
+    colour = np.empty((*pixels.shape[:2], 3), dtype=np.uint8)
+    num_done = 0
+    for target in split_rows(colour):
+        rows = pixels[num_done : num_done + len(target)]
+        num_done += len(target)
+        shown = apply_color_lut(rows, header) if rows.ndim == 2 else rows
+        target[:] = shown[..., :3] >> 8 * (shown.dtype.itemsize - 1)
+    return colour
 
 
 def _drop_overlay_bits(pixels: NDArray[Any], header: FileDataset) -> NDArray[Any]:
@@ -237,25 +269,42 @@ def _find_padding(stored: NDArray[Any], header: FileDataset) -> NDArray[np.bool_
     return np.asarray((stored >= low) & (stored <= high))
 
 
-def _window(
-    values: Grey, rescaled: NDArray[Any], header: FileDataset, modality: str | None, padded: NDArray[np.bool_]
-) -> tuple[Grey, str | None]:
-    """Map rescaled values to 0..255."""
+def _choose_window(pixels: NDArray[Any], header: FileDataset, modality: str | None) -> tuple[ToLevels, str | None]:
+    """Return what maps rescaled values to 0..255, and a note."""
     if modality == "CT":
-        return _apply_window(values, *BONE_WINDOW, "LINEAR"), "bone window"
+        return lambda values: _apply_window(values.astype(np.float32), *BONE_WINDOW, "LINEAR"), "bone window"
     if header.get("VOILUTSequence"):
-        lut = header.VOILUTSequence[0]
-        top = 2.0 ** int(lut.LUTDescriptor[2]) - 1
-        shown = apply_voi(
-            rescaled if np.issubdtype(rescaled.dtype, np.integer) else np.rint(rescaled).astype(int), header
-        )
-        return np.clip(shown.astype(np.float32) * (255.0 / top), 0, 255), None
+        top = 2.0 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
+
+        def look_up(values: NDArray[Any]) -> Grey:
+            whole = values if np.issubdtype(values.dtype, np.integer) else np.rint(values).astype(int)
+            return np.asarray(np.clip(apply_voi(whole, header).astype(np.float32) * (255.0 / top), 0, 255))
+
+        return look_up, None
     centre, width = _read_first(header, "WindowCenter"), _read_first(header, "WindowWidth")
     if centre is not None and width is not None and width > 0:
-        return _apply_window(values, centre, width, _read_text(header, "VOILUTFunction").upper() or "LINEAR"), None
-    shown = values[~padded] if not padded.all() else values
-    low, high = float(shown.min()), float(shown.max())
-    return np.clip((values - low) * (255.0 / max(high - low, 1e-6)), 0, 255), "stretched, the file has no window"
+        function = _read_text(header, "VOILUTFunction").upper() or "LINEAR"
+        return lambda values: _apply_window(values.astype(np.float32), centre, width, function), None
+    low, high = _find_extremes(pixels, header)
+
+    def stretch(values: NDArray[Any]) -> Grey:
+        return np.asarray(np.clip((values.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6)), 0, 255))
+
+    return stretch, "stretched, the file has no window"
+
+
+def _find_extremes(pixels: NDArray[Any], header: FileDataset) -> tuple[float, float]:
+    """Return the smallest and largest rescaled value outside the padding, or of all where all is padding."""
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for rows in split_rows(pixels):
+        stored = _drop_overlay_bits(rows, header)
+        shown = ~_find_padding(stored, header)
+        values = apply_modality_lut(stored, header).astype(np.float32)
+        found[False] += [float(values.min()), float(values.max())]
+        if shown.any():
+            found[True] += [float(values[shown].min()), float(values[shown].max())]
+    extremes = found[True] or found[False]
+    return min(extremes), max(extremes)
 
 
 def _apply_window(values: Grey, centre: float, width: float, function: str) -> Grey:

@@ -1,5 +1,6 @@
 """Any decoded picture to 8-bit grey, without clipping and without inventing contrast. May depend on `errors` only."""
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -67,7 +68,7 @@ def scale_to_8_bit(values: NDArray[Any]) -> tuple[NDArray[np.uint8], str]:
     >>> scale_to_8_bit(np.array([[0, 4095]], dtype=np.uint16))[0].tolist()
     [[0, 255]]
     """
-    extremes = [_find_extremes(block) for block in _split_rows(values)]
+    extremes = [_find_extremes(block) for block in split_rows(values)]
     found = [pair for pair in extremes if pair is not None]
     if not found:
         raise UnreadableRadiograph(
@@ -88,15 +89,15 @@ def scale_to_8_bit(values: NDArray[Any]) -> tuple[NDArray[np.uint8], str]:
     else:
         note = "scaled from numbers with a sign" if is_whole else "scaled from fractions"
     levels = np.empty(values.shape, dtype=np.uint8)
-    for block, target in zip(_split_rows(values), _split_rows(levels), strict=True):
+    for block, target in zip(split_rows(values), split_rows(levels), strict=True):
         numbers = np.nan_to_num(block.astype(np.float64), nan=darkest, posinf=brightest, neginf=darkest)
         target[:] = np.clip(np.rint((numbers - low) * (255.0 / max(high - low, 1e-12))), 0, 255)
     return levels, note
 
 
-def _split_rows(values: NDArray[Any]) -> list[NDArray[Any]]:
+def split_rows(values: NDArray[Any]) -> list[NDArray[Any]]:
     """Return views of some rows each, so that float64 copies of a large film are never there at once."""
-    num_rows = max(1, _BLOCK_VALUES // max(1, values.shape[-1]))
+    num_rows = max(1, _BLOCK_VALUES // max(1, math.prod(values.shape[1:])))
     return [values[start : start + num_rows] for start in range(0, len(values), num_rows)]
 
 

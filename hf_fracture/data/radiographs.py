@@ -20,7 +20,7 @@ from hf_fracture.data.orientation import UPRIGHT, read_orientation, turn_image, 
 from hf_fracture.errors import UnreadableRadiograph
 
 MAX_PIXELS: Final = 100_000_000
-MAX_FILE_BYTES: Final = 1 << 30
+MAX_FILE_BYTES: Final = 200 << 20
 RASTER_FORMATS: Final = ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP", "JPEG2000", "PPM")
 RASTER_SUFFIXES: Final = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".gif", ".webp", ".bmp", ".jp2", ".j2k"),
@@ -247,8 +247,10 @@ def _decode(image: Image.Image, name: str, *, fast_size_px: int | None, num_rows
         "rotated by EXIF" if orientation != UPRIGHT else None,
     ]
     upright = turn_image(grey, to_turn)
+    film = upright.copy() if upright is image else upright
+    film.info = {}  # comments and EXIF may name the patient, and PIL writes some of them into every picture made of it
     return Radiograph(
-        image=upright.copy() if upright is image else upright,
+        image=film,
         read_note="; ".join(part for part in notes if part) or None,
         original_size=turn_size(size, orientation) if image.format == "TIFF" else size,
         original_mode=mode,

@@ -327,3 +327,41 @@ def read_or_refuse(data: bytes) -> bool:
     except UnreadableRadiograph as error:
         return "\n" not in str(error)
     return False
+
+
+@pytest.mark.parametrize(
+    ("values", "elements"),
+    [
+        (ramp(4095), {"WindowCenter": 2048, "WindowWidth": 3000}),
+        (ramp(4095), {"PhotometricInterpretation": "MONOCHROME1"}),  # no window: stretched over the whole film
+        (ramp(4095), {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 300, "RescaleSlope": "2"}),
+        (ramp(4095), {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 4095}),
+        (ramp(900, np.int16) - 500, {"Modality": "CT"}),
+        (np.stack([ramp(255, np.uint8)] * 3, axis=-1), {"BitsStored": 8, "HighBit": 7}),
+    ],
+)
+def test_film_rendered_row_by_row_is_the_same(
+    values: NDArray[Any], elements: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_fracture.data import grayscale
+
+    data = build_dicom(values, **elements)
+    whole = levels(data)
+    monkeypatch.setattr(grayscale, "_BLOCK_VALUES", 1)
+    assert (levels(data) == whole).all()
+    assert whole.std() > 0 or "PixelPaddingRangeLimit" in elements
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((101, 100), np.uint8), ((76, 100), np.uint16), ((19, 100, 3), np.uint8)])
+def test_size_is_bounded_by_what_reading_takes(
+    shape: tuple[int, ...], dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_fracture.data import dicom
+
+    monkeypatch.setattr(dicom, "_MAX_DECODED_BYTES", 6 * 10_000 + 9_000)  # 6 bytes a pixel of 8 bit, 9 of 16, 23 of RGB
+    bits = np.dtype(dtype).itemsize * 8
+    fits = build_dicom(np.zeros((shape[0] // 2, *shape[1:]), dtype=dtype), bits=bits)
+    assert read_radiograph(fits).image.width == shape[1]
+    with pytest.raises(UnreadableRadiograph, match="megapixels in a file of this kind") as caught:
+        read_radiograph(build_dicom(np.zeros((2 * shape[0], *shape[1:]), dtype=dtype), bits=bits))
+    assert caught.value.code == "too_large"

@@ -1,11 +1,14 @@
 """Write files that no reader likes, and run each through a classifier: an answer or one clear refusal, soon and small.
 
-    python scripts/hostile_corpus.py OUT_DIR [MODEL]     # prints one line per file, and what broke a limit
+    python scripts/hostile_corpus.py OUT_DIR [--model MODEL] [--out scripts/results/hostile_corpus.json]
+
+It prints one line per file, and what broke a limit.
 
 Every film in it is a drawn phantom. Each kind says what must come of it: `read` (an answer, or a refusal by the gate),
 `error` (one sentence), `refused` (by modality), or `either` where both are right.
 """
 
+import argparse
 import ctypes
 import gc
 import io
@@ -15,6 +18,7 @@ import struct
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +32,7 @@ from hf_fracture.data.phantoms import draw_phantom
 
 MAX_SECONDS: Final = 2.0  # of processor time, which a busy neighbour does not lengthen
 MAX_MEGABYTES: Final = 500
+NUM_SHOWN: Final = 5
 SIZE_PX: Final = (240, 320)
 
 Outcome = Literal["read", "error", "refused", "either"]
@@ -98,7 +103,7 @@ def write_corpus(folder: Path) -> list[Sample]:
     for add in (_add_rasters, _add_wide, _add_animated, _add_truncated, _add_bombs, _add_foreign, _add_damaged):
         add(corpus, film)
     _add_places(corpus)
-    for add in (_add_dicom, _add_odd_dicom, _add_bad_dicom):
+    for add in (_add_dicom, _add_odd_dicom, _add_large_dicom, _add_bad_dicom):
         add(corpus, film)
     return corpus.samples
 
@@ -422,6 +427,17 @@ def _add_odd_dicom(corpus: Corpus, film: Image.Image) -> None:
     corpus.add("dicom_of_floats", to_bytes(floats), ".dcm", "either")
 
 
+def _add_large_dicom(corpus: Corpus, film: Image.Image) -> None:
+    row = np.asarray(film.resize((65_535, 1)), dtype=np.uint16) * 16
+    square = np.asarray(film.resize((6_600, 6_600)), dtype=np.uint16) * 16
+    for kind, pixels, outcome in (
+        ("dicom_65535_wide", np.repeat(row, 600, axis=0), "either"),
+        ("dicom_of_44_megapixels", square, "either"),
+        ("dicom_of_100_megapixels", np.zeros((10_000, 10_000), dtype=np.uint8), "error"),
+    ):
+        corpus.add(kind, to_bytes(build_dicom(pixels)), ".dcm", outcome)  # type: ignore[arg-type]
+
+
 def _add_bad_dicom(corpus: Corpus, film: Image.Image) -> None:
     grey = np.asarray(film)
     whole = to_bytes(build_dicom(grey))
@@ -546,24 +562,56 @@ def _read_peak() -> float | None:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def main(out_dir: Path, model: str | None) -> int:
+def summarise(results: list[Result]) -> dict[str, Any]:
+    """Return what `docs/benchmark.md` shows: counts, and the files that took most."""
+    slowest = sorted(results, key=lambda result: -result.seconds)[:NUM_SHOWN]
+    largest = sorted(results, key=lambda result: -(result.megabytes or 0.0))[:NUM_SHOWN]
+    return {
+        "files": len(results),
+        "kinds": len({result.kind for result in results}),
+        "right": sum(result.is_right for result in results),
+        "limit of processor seconds": MAX_SECONDS,
+        "limit of megabytes": MAX_MEGABYTES,
+        "outcomes": dict(sorted(Counter(result.decision for result in results).items())),
+        "slowest": [_show(result) for result in slowest],
+        "largest": [_show(result) for result in largest],
+    }
+
+
+def _show(result: Result) -> dict[str, Any]:
+    names = ("kind", "decision", "seconds", "megabytes")
+    return {name: value for name, value in asdict(result).items() if name in names}
+
+
+def main() -> int:
     """Write the corpus, judge it, print what came of it as JSON lines; 1 if anything broke a limit."""
     from hf_fracture.inference.classifier import FractureClassifier
+    from hf_fracture.models.checkpoint import write_json
 
-    samples = write_corpus(out_dir)
+    parser = argparse.ArgumentParser(description="Run files that no reader likes through a classifier.")
+    parser.add_argument("folder", type=Path, help="where the files are written")
+    parser.add_argument("--model", help="model folder; default: the shipped one")
+    parser.add_argument("--out", type=Path, help="JSON with the figures")
+    args = parser.parse_args()
+    samples = write_corpus(args.folder)
+    classifier = FractureClassifier.from_pretrained(args.model)
+    classifier.predict(draw_phantom(0, fractured=True).image)  # what is loaded once belongs to no file
     results = []
-    for result in judge_corpus(FractureClassifier.from_pretrained(model).predict, samples):
+    for result in judge_corpus(classifier.predict, samples):
         results.append(result)
         print(json.dumps(asdict(result)), flush=True)
+    figures = summarise(results)
     wrong = [result for result in results if not result.is_right]
-    kinds = len({sample.kind for sample in samples})
-    slowest, largest = max(result.seconds for result in results), max(result.megabytes or 0 for result in results)
     sys.stderr.write(
-        f"{len(samples)} files of {kinds} kinds: {len(samples) - len(wrong)} right; slowest {slowest:.2f} s, largest "
-        f"{largest:.0f} MB.\n" + "".join(f"WRONG {result}\n" for result in wrong)
+        f"{figures['files']} files of {figures['kinds']} kinds: {figures['right']} right; slowest "
+        f"{figures['slowest'][0]['seconds']:.2f} s, largest {figures['largest'][0]['megabytes'] or 0:.0f} MB.\n"
+        + "".join(f"WRONG {result}\n" for result in wrong)
     )
+    if args.out:
+        command = "python scripts/hostile_corpus.py OUT_DIR"
+        write_json(args.out, {"command": command, "model": classifier.model, **figures})
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))
+    sys.exit(main())

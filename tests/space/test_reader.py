@@ -1,5 +1,8 @@
 """What the page does with a file: it answers films, and gives every other file a sentence."""
 
+import base64
+import re
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -9,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import batch_panels
 import comparison
+import endpoints
 import texts
 from hf_fracture.explain.attribution import METHODS, Method
 from hf_fracture.inference.classifier import FractureClassifier
@@ -154,3 +159,38 @@ def test_two_models_are_compared_on_one_film(reader: FilmReader, film_path: Path
     assert comparison.compare_answers(reader, None, *sides)[0] == ""
     gone = comparison.compare_answers(reader, str(film_path.parent / "gone.png"), *sides)
     assert texts.EXPIRED_SENTENCE in gone[1]
+
+
+def tag_film(film: Image.Image, path: Path) -> str:
+    """Write a film as a JPEG that names a patient wherever a JPEG can."""
+    exif = Image.Exif()
+    for tag in (0x010E, 0x013B, 0x8298):  # ImageDescription, Artist, Copyright
+        exif[tag] = "Bloggs^Jo"
+    film.save(path, exif=exif, comment=b"Bloggs^Jo", dpi=(72, 72), xmp=b"<x>Bloggs^Jo</x>")
+    assert path.read_bytes().count(b"Bloggs^Jo") == 5
+    return str(path)
+
+
+def unpack(html: str) -> bytes:
+    """Return a page's text and the files that it carries."""
+    files = re.findall(r"(?:base64,|data-content=')([A-Za-z0-9+/=]+)", html)
+    assert files
+    return html.encode() + b"".join(base64.b64decode(file) for file in files)
+
+
+def test_identity_in_a_picture_s_metadata_is_echoed_nowhere(
+    reader: FilmReader, film: Image.Image, tmp_path: Path
+) -> None:
+    path = tag_film(film, tmp_path / "tagged.jpg")
+    shown = "".join(reader.examine(path, "measured", "grad_cam"))
+    overlay, explanation = endpoints.explain_film(reader, path, "measured", "grad_cam")
+    assert overlay is not None
+    overlay.save(tmp_path / "overlay.png")
+    row = batch_panels.build_row(next(reader.look_at_many([path], "measured")), "tagged.jpg")
+    with zipfile.ZipFile(BytesIO(batch_panels.write_zip([row]))) as archive:
+        saved = b"".join(archive.read(name) for name in archive.namelist())
+    shown += batch_panels.render_table([row]) + batch_panels.render_downloads([row], with_pictures=True)
+    assert b"Bloggs" not in unpack(shown)
+    assert b"Bloggs" not in saved
+    assert b"Bloggs" not in (tmp_path / "overlay.png").read_bytes()
+    assert "Bloggs" not in str(explanation) + str(overlay.info)

@@ -159,11 +159,11 @@ def test_camera_of_a_phone_can_be_used(visit: Callable[..., "Visit"], film_path:
     assert tab.read_answer()
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (360, False)])
 def test_no_tab_fails_the_rules_of_accessibility(
-    visit: Callable[..., "Visit"], film_path: Path, axe_source: str, dark: bool
+    visit: Callable[..., "Visit"], film_path: Path, axe_source: str, width: int, dark: bool
 ) -> None:
-    tab = visit(dark=dark)
+    tab = visit(width=width, dark=dark)
     tab.upload(film_path)
     tab.page.evaluate(axe_source)
     found: list[str] = []
@@ -183,6 +183,7 @@ def test_no_tab_fails_the_rules_of_accessibility(
 
 def test_every_tab_fits_a_phone(visit: Callable[..., "Visit"], films: list[str]) -> None:
     tab = visit(width=360, height=740, dark=True, touch=True)
+    assert all(tab.page.get_by_role("tab", name=name, exact=True).first.is_visible() for name in TABS)
     read_films(tab, films)
     assert tab.width_beyond_screen() == 0
     for name in (texts.TAB_COMPARE, texts.TAB_EVIDENCE, texts.TAB_PROGRAM):

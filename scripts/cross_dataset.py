@@ -1,6 +1,7 @@
 """Train on one dataset, test on another: the cross-dataset matrix, and the same tests of a finished model.
 
     python scripts/cross_dataset.py train FRACATLAS_DIR KAGGLE_DIR --backbone FOLDER --work DIR
+    python scripts/cross_dataset.py frames FRACATLAS_DIR KAGGLE_DIR
     python scripts/cross_dataset.py model MODEL_DIR FRACATLAS_DIR KAGGLE_DIR
 
 Both datasets are prepared folders (`hf-fracture data prepare`, the clean split). `train` fine-tunes the same backbone
@@ -11,6 +12,8 @@ FracAtlas the model of the first fold answers. Films that both datasets hold are
 model. Nothing is chosen on measured films: the last step counts. Each training leaves its answers in the work folder;
 an interrupted run goes on behind the last one. Writes scripts/results/cross_dataset.json and the heat map
 docs/results/cross_dataset.png and .svg.
+
+`frames` measures again, in the file of an earlier `train`, what a forest makes of the films' frames.
 
 `model` answers the same films with a finished model folder that was trained on FracAtlas, and writes
 MODEL_DIR/cross_dataset.json (with the matrix), from which the card is rendered.
@@ -35,6 +38,7 @@ from hf_fracture.evaluation.cross_dataset import (
     choose_stand_ins,
     find_shared_groups,
     leave_out,
+    measure_frames,
     measure_ranking,
     pool_predictions,
 )
@@ -199,6 +203,7 @@ def describe_matrix(films: Films, budget: Budget, backbone: str) -> dict[str, An
             f"one film of each group; out of fold over {budget.num_folds} folds where Kaggle trained",
         ),
     }
+    frames = measure_film_frames(films)
     return {
         "schema_version": SCHEMA_VERSION,
         "recipe": {"backbone": Path(backbone).name, **asdict(budget)},
@@ -209,10 +214,20 @@ def describe_matrix(films: Films, budget: Budget, backbone: str) -> dict[str, An
                 "protocol": protocol,
                 "num_films": len(tested_films),
                 "num_shared": sum(group in films.shared[name] for group in tested_films["group_id"]),
+                "frames": frames[name],
             }
             for name, (tested_films, protocol) in tested.items()
         },
     }
+
+
+def measure_film_frames(films: Films) -> dict[str, dict[str, Any]]:
+    """Return, by dataset, what a forest makes of the frames of the films that are tested."""
+    folds = [
+        (concatenate_datasets([other for other in films.folds if other is not fold]), fold) for fold in films.folds
+    ]
+    pairs = {FRACATLAS: [(films.train, films.test)], KAGGLE: folds}
+    return {name: measure_frames(parts, films.shared[name]) for name, parts in pairs.items()}
 
 
 def measure_model(model_dir: Path, films: Films) -> dict[str, Any]:
@@ -246,9 +261,9 @@ def main() -> None:
     """Run one of the two verbs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    train, model = verbs.add_parser("train"), verbs.add_parser("model")
+    train, frames, model = (verbs.add_parser(name) for name in ("train", "frames", "model"))
     model.add_argument("model_dir", type=Path)
-    for verb in (train, model):
+    for verb in (train, frames, model):
         verb.add_argument("fracatlas_dir", type=Path)
         verb.add_argument("kaggle_dir", type=Path)
         verb.add_argument("--work", type=Path, default=Path("build/cross_dataset"), help="folder of unfinished work")
@@ -262,6 +277,12 @@ def main() -> None:
         content = run_matrix(films, backbone=args.backbone, budget=budget, work_dir=args.work)
         write_json(RESULT_PATH, content)
         write_plots(content)
+        print(RESULT_PATH)
+    elif args.verb == "frames":
+        content = read_json(RESULT_PATH)
+        for name, measured in measure_film_frames(films).items():
+            content["datasets"][name]["frames"] = measured
+        write_json(RESULT_PATH, content)
         print(RESULT_PATH)
     else:
         path = args.model_dir / FILE_NAME

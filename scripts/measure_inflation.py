@@ -5,8 +5,8 @@
 Both folders come from `hf-fracture data prepare kaggle_multi_region`, the first with `--split published`. The recipe is
 that of the Global Health Medical Center project: convolutions, pooling, dropout, Adam, a falling learning rate,
 augmentation, cross-entropy. Seed and number of steps are the same for both; nothing is chosen on the measured films, so
-the clean split is measured on validation and test together. Writes scripts/results/inflation.json. Compute: about ten
-minutes on two cores.
+the clean split is measured on validation and test together. Beside it stands what a forest makes of the frames of the
+same films. Writes scripts/results/inflation.json. Compute: about ten minutes on two cores.
 """
 
 import sys
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import concatenate_datasets
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import trange
@@ -23,7 +24,8 @@ from tqdm import trange
 from hf_fracture.config import RecipeConfig
 from hf_fracture.data.augmentation import augment_films
 from hf_fracture.data.transforms import letterbox_image
-from hf_fracture.evaluation.bootstrap import bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import bootstrap, count_rarer_groups, estimate
+from hf_fracture.evaluation.cross_dataset import measure_frames
 from hf_fracture.evaluation.films import hash_assignment, load_splits
 from hf_fracture.evaluation.metrics import auroc
 from hf_fracture.models.checkpoint import write_json
@@ -124,8 +126,10 @@ def measure(protocol: str, train_films: Films, test_films: Films, budget: Budget
         "num_groups": len(np.unique(groups)),
         "num_fractured": int(true.sum()),
         "num_copied": int(np.isin(groups, train_films.groups).sum()),
-        "auroc": estimate(auroc(true, prob), resampled["auroc"]).to_dict(),
-        "accuracy": estimate(float(correct.mean()), resampled["accuracy"]).to_dict(),
+        "auroc": estimate(auroc(true, prob), resampled["auroc"], num_groups=count_rarer_groups(groups, true)).to_dict(),
+        "accuracy": estimate(
+            float(correct.mean()), resampled["accuracy"], num_groups=len(np.unique(groups)), is_share=True
+        ).to_dict(),
     }
 
 
@@ -142,19 +146,14 @@ def main(published_dir: str, clean_dir: str) -> None:
     """Measure both protocols and write the file from which the README's table is rendered."""
     budget = Budget()
     published, clean = load_splits(published_dir), load_splits(clean_dir)
+    protocols = {
+        "published, test": (published["train"], [published["test"]]),
+        "clean, validation and test": (clean["train"], [clean["validation"], clean["test"]]),
+    }
     rows = [
-        measure(
-            "published, test",
-            load_films([published["train"]], budget.size_px),
-            load_films([published["test"]], budget.size_px),
-            budget,
-        ),
-        measure(
-            "clean, validation and test",
-            load_films([clean["train"]], budget.size_px),
-            load_films([clean["validation"], clean["test"]], budget.size_px),
-            budget,
-        ),
+        measure(name, load_films([train_films], budget.size_px), load_films(test_films, budget.size_px), budget)
+        | {"frames": measure_frames([(train_films, concatenate_datasets(test_films))], set())}
+        for name, (train_films, test_films) in protocols.items()
     ]
     RESULT_PATH.parent.mkdir(exist_ok=True)
     hashes = {"published": hash_assignment(published), "clean": hash_assignment(clean)}

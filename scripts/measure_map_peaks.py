@@ -55,7 +55,7 @@ def measure_peaks(model_dir: Path, films: list[dict[str, Any]]) -> list[dict[str
     for kernel, found in hits.items():
         values = np.array(found)
         resampled = bootstrap(lambda w, v=values: {"mean": (w @ v) / w.sum(axis=-1)}, np.array(groups))["mean"]  # type: ignore[misc]
-        peak = estimate(float(values.mean()), resampled, num_exact_groups=len(groups)).to_dict()
+        peak = estimate(float(values.mean()), resampled, num_groups=len(set(groups)), is_share=True).to_dict()
         drawing = f"{preprocessing.size_px} px, map drawn by a {kernel} kernel"
         rows.append({"drawing": drawing, "detected": len(groups), "marked": len(films), "peak_in_region": peak})
     return rows

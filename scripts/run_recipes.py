@@ -27,7 +27,7 @@ from PIL import Image
 
 from hf_fracture.cli.train import measure_ranking
 from hf_fracture.config import RecipeConfig, find_recipe
-from hf_fracture.evaluation.bootstrap import bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import bootstrap, count_rarer_groups, estimate
 from hf_fracture.evaluation.comparison import measure_differences
 from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.figures import Resampling
@@ -80,7 +80,8 @@ def _recipe_trials() -> dict[str, Trial]:
     small = {**QUICK, "image_size": 96, "num_train_epochs": 3}
     wrist = {"image_size": 128, "num_train_epochs": 20}
     frozen = "no wrist set at hand: FracAtlas' hand films"
-    random = "frozen at random weights, since none are at hand"
+    random = "no weights at hand: starts random, nothing to freeze"
+    untrained = {**wrist, "num_train_epochs": 4, "freeze_epochs": 0}
     plain = {**whole, "evidence_weight": 0}
     edges = {**small, "num_train_epochs": 2}
     return {
@@ -98,14 +99,14 @@ def _recipe_trials() -> dict[str, Trial]:
             recipe="wrist",
             films="FracAtlas hands",
             weights=None,
-            fields={**wrist, "backbone": "inception-v3"},
+            fields={**untrained, "backbone": "inception-v3"},
             note=f"{frozen}; {random}",
         ),
         "wrist, DenseNet201": Trial(
             recipe="wrist",
             films="FracAtlas hands",
             weights=None,
-            fields={**wrist, "backbone": "densenet-201"},
+            fields={**untrained, "backbone": "densenet-201"},
             note=f"{frozen}; {random}",
         ),
         "edges, ResNet-50": Trial(
@@ -288,7 +289,11 @@ def measure(answers: Predictions) -> dict[str, Any]:
 
     values = statistic(np.ones((1, len(answers))))
     resampled = bootstrap(statistic, answers.group_ids)
-    return {name: estimate(float(value[0]), resampled[name]).to_dict() for name, value in values.items()}
+    num_groups = count_rarer_groups(answers.group_ids, answers.y_true)
+    return {
+        name: estimate(float(value[0]), resampled[name], num_groups=num_groups).to_dict()
+        for name, value in values.items()
+    }
 
 
 def describe_recipe(name: str, trial: Trial, folder: Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def estimate_mean(values: Sequence[float], group_ids: Sequence[str], *, is_share
     Args:
         values: (N,), finite.
         group_ids: (N,).
-        is_share: Whether every value is 0 or 1, so that a mean of exactly 0 or 1 has an exact interval.
+        is_share: Whether every value is 0 or 1.
     """
     from hf_fracture.evaluation.bootstrap import bootstrap, estimate
 
@@ -103,8 +103,8 @@ def estimate_mean(values: Sequence[float], group_ids: Sequence[str], *, is_share
         return {"value": None, "lower": None, "upper": None, "method": "none"}
     figures = np.asarray(values, dtype=np.float64)
     resampled = bootstrap(lambda weights: {"mean": (weights @ figures) / weights.sum(axis=-1)}, np.array(group_ids))
-    num_groups = len(set(group_ids)) if is_share else None
-    return estimate(float(figures.mean()), resampled["mean"], num_exact_groups=num_groups).to_dict()
+    num_groups = len(set(group_ids))
+    return estimate(float(figures.mean()), resampled["mean"], num_groups=num_groups, is_share=is_share).to_dict()
 
 
 def list_groups(films: Sequence[Film]) -> list[tuple[str, str, NDArray[np.intp]]]:

@@ -3,6 +3,7 @@
 May depend on `inputs`, `metrics` and `bootstrap`.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,8 @@ from hf_fracture.evaluation.inputs import (
 )
 
 NUM_BINS: Final = 15
+NEARLY_CONSTANT_TEMPERATURE: Final = 0.01
+"""Below this, a calibrated answer magnifies the logits more than a hundredfold."""
 
 
 def probability_of(logit_difference: ArrayLike, *, temperature: float = 1.0) -> Floats:
@@ -65,6 +68,9 @@ def fit_temperature_and_shift(y_true: ArrayLike, logit_difference: ArrayLike) ->
         A positive temperature and a shift, both finite, in the units of the logits; `models.evidence.adjust_head` folds
         them into a head.
 
+    Warns:
+        UserWarning: If the temperature is below `NEARLY_CONSTANT_TEMPERATURE`.
+
     Raises:
         EvaluationError: If a value leaves its range or one class is missing.
         NoTemperatureError: If the network scores the fractured films no higher than the others, so that no calibration
@@ -85,7 +91,15 @@ def fit_temperature_and_shift(y_true: ArrayLike, logit_difference: ArrayLike) ->
     standardised = (difference - centre) / spread  # so that the fit does not depend on the scale of the logits
     design = np.stack([np.ones_like(standardised), standardised], axis=1)
     offset, slope = _fit_logistic(design, _smooth_labels(true), offset=np.zeros_like(standardised)).tolist()
-    return spread / slope, offset * spread / slope - centre
+    temperature = spread / slope
+    if temperature < NEARLY_CONSTANT_TEMPERATURE:
+        warnings.warn(
+            f"The network is nearly constant: on the {len(true)} films that calibrate it its logits have a standard "
+            f"deviation of {spread:.1g}, and the temperature of {temperature:.1g} magnifies their rounding errors as "
+            "well. Train it longer or at a higher learning rate.",
+            stacklevel=2,
+        )
+    return temperature, offset * spread / slope - centre
 
 
 @dataclass(frozen=True, kw_only=True)

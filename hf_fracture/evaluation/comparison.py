@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_fracture.errors import EvaluationError
-from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, count_rarer_groups, estimate
 from hf_fracture.evaluation.calibration import calibration_intercept, calibration_slope, expected_calibration_error
 from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.delong import AurocDifference, auroc_difference
@@ -168,8 +168,11 @@ def measure_differences(first: Predictions, second: Predictions, resampling: Res
 
     values = measure(np.ones((1, len(first))))
     resampled = bootstrap(measure, first.group_ids, num_resamples=resampling.num_resamples, seed=resampling.seed)
+    num_groups = count_rarer_groups(first.group_ids, first.y_true)
     return {
-        name: estimate(float(value[0]), resampled[name], confidence_level=resampling.confidence_level)
+        name: estimate(
+            float(value[0]), resampled[name], num_groups=num_groups, confidence_level=resampling.confidence_level
+        )
         for name, value in values.items()
     }
 

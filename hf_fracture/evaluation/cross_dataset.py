@@ -4,13 +4,14 @@ Schema of `cross_dataset.json` (version 1). E is a figure with its interval, as 
 
 - `schema_version`: 1. `recipe`: what every training got. `bootstrap`: as in `evaluation.json`.
 - `datasets`: by name `content_sha256`, `split_sha256`, `protocol` (in words, how it is tested), `num_films` (before the
-  shared ones are left out), `num_shared` (left out because another dataset of the matrix holds them too).
+  shared ones are left out), `num_shared` (left out because another dataset of the matrix holds them too), `frames`
+  (what a forest makes of the size, borders and compression of the same films, as `measure_frames`).
 - `rows`: list of `trained_on` (list of names), `tested_on`, `num_train_films`, `num_films`, `num_groups`,
   `num_fractured`, `auroc` E, `average_precision` E.
 - In a model folder also `model_sha256`, and `model_rows`: rows of that model itself, of the same keys less
   `num_train_films`.
 
-May depend on `bootstrap`, `curves`, `figures`, `films`, `predictions` and `data`.
+May depend on `bootstrap`, `curves`, `figures`, `films`, `predictions`, `shortcuts` and `data`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,17 +26,20 @@ from hf_fracture.data.ledger import LedgerEntry
 from hf_fracture.data.ledger_entries import render_detail_hash
 from hf_fracture.data.sharing import find_in_ledger
 from hf_fracture.errors import EvaluationError
-from hf_fracture.evaluation.bootstrap import bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import bootstrap, count_rarer_groups, estimate
 from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.inputs import Floats
 from hf_fracture.evaluation.predictions import Predictions, build_predictions
+from hf_fracture.evaluation.shortcuts import REPORTING_LIMIT, score_frames
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SCHEMA_VERSION: Final = 1
 FILE_NAME: Final = "cross_dataset.json"
+
+_LOWEST_SCORE: Final = 1e-6  # a forest may be certain; a logit may not
 
 
 def choose_stand_ins(films: "Dataset") -> list[int]:
@@ -134,8 +138,11 @@ def measure_ranking(predictions: Predictions, *, resampling: Resampling | None =
         return {"auroc": counts.auroc(), "average_precision": counts.average_precision()}
 
     resampled = bootstrap(measure, predictions.group_ids, num_resamples=resampling.num_resamples, seed=resampling.seed)
+    num_groups = count_rarer_groups(predictions.group_ids, predictions.y_true)
     figures = {
-        name: estimate(float(value[0]), resampled[name], confidence_level=resampling.confidence_level).to_dict()
+        name: estimate(
+            float(value[0]), resampled[name], num_groups=num_groups, confidence_level=resampling.confidence_level
+        ).to_dict()
         for name, value in measure(None).items()
     }
     return {
@@ -177,3 +184,34 @@ def pool_predictions(parts: Sequence[Predictions], *, one_model: bool) -> Predic
         y_true=np.concatenate([part.y_true for part in parts]),
         logit_difference=np.concatenate(scores),
     )
+
+
+def measure_frames(pairs: Sequence[tuple["Dataset", "Dataset"]], groups: Collection[str]) -> dict[str, Any]:
+    """Measure what a forest makes of the frames of the films that a model is tested on, as `shortcuts.probe_frames`.
+
+    Args:
+        pairs: Films to learn from and films to answer; one pair, or one for each fold.
+        groups: Groups that are left out of the measured films.
+
+    Returns:
+        The counts and `auroc` of `measure_ranking`, `num_training_films` (of the first pair) and `above_limit`.
+    """
+    from scipy.special import logit
+
+    answers = []
+    for train, measured in pairs:
+        scores, _ = score_frames(train, measured)
+        answers.append(
+            build_predictions(
+                ids=measured["source_path"],
+                group_ids=measured["group_id"],
+                y_true=measured["label"],
+                logit_difference=logit(np.clip(scores, _LOWEST_SCORE, 1 - _LOWEST_SCORE)),
+            )
+        )
+    figures = measure_ranking(leave_out(pool_predictions(answers, one_model=len(answers) == 1), groups))
+    return {
+        "num_training_films": len(pairs[0][0]),
+        **{name: value for name, value in figures.items() if name != "average_precision"},
+        "above_limit": figures["auroc"]["value"] > REPORTING_LIMIT,
+    }

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_fracture.config import OperatingPoint, Triage
-from hf_fracture.evaluation.bootstrap import CONFIDENCE_LEVEL, NUM_RESAMPLES, SEED, Estimate, bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import (
+    CONFIDENCE_LEVEL,
+    NUM_RESAMPLES,
+    SEED,
+    Estimate,
+    bootstrap,
+    count_rarer_groups,
+    estimate,
+    expand_tail,
+)
 from hf_fracture.evaluation.curves import CallCounts, RankedFilms
 from hf_fracture.evaluation.inputs import Floats
 from hf_fracture.evaluation.metrics import PREVALENCES, film_log_losses, predictive_values, threshold_figures
@@ -61,7 +70,8 @@ class FigureTable:
         values: Mapping[str, Floats],
         resampled: Mapping[str, Floats],
         *,
-        num_exact_groups: Mapping[str, int],
+        num_groups: Mapping[str, int],
+        num_share_groups: Mapping[str, int],
         confidence_level: float,
     ) -> None:
         """Keep the figures.
@@ -69,12 +79,14 @@ class FigureTable:
         Args:
             values: On the sample, (1,) or (1, K) by name.
             resampled: On the resamples, (B,) or (B, K) by the same names.
-            num_exact_groups: For proportions, the groups in the denominator.
+            num_groups: For figures of both classes, by the same names, the groups of the rarer class.
+            num_share_groups: For every figure that is a share of films, the groups in its denominator.
             confidence_level: In (0, 1).
         """
         self._values = values
         self._resampled = resampled
-        self._num_exact_groups = num_exact_groups
+        self._num_groups = {**num_groups, **num_share_groups}
+        self._shares = frozenset(num_share_groups)
         self._confidence_level = confidence_level
         self.names = tuple(name for name, value in values.items() if value.ndim == 1)
 
@@ -83,8 +95,9 @@ class FigureTable:
         return estimate(
             float(self._values[name][0]),
             self._resampled[name],
+            num_groups=self._num_groups[name],
+            is_share=name in self._shares,
             confidence_level=self._confidence_level,
-            num_exact_groups=self._num_exact_groups.get(name),
         )
 
     def section(self, prefix: str) -> dict[str, Estimate]:
@@ -93,7 +106,7 @@ class FigureTable:
 
     def band(self, name: str) -> tuple[Floats, Floats]:
         """Return the pointwise limits of a curve, (K,) each; NaN where it does not exist in every resample."""
-        tail = (1 - self._confidence_level) / 2
+        tail = expand_tail(max(2, self._num_groups[name]), confidence_level=self._confidence_level)
         lower, upper = np.quantile(self._resampled[name], [tail, 1 - tail], axis=0)
         return lower, upper
 
@@ -145,10 +158,13 @@ def measure_figures(
             figures |= part.measure(weights, decisions.points[SUBGROUP_POINT].threshold)
         return figures
 
+    values = measure(np.ones((1, len(predictions))))
+    num_groups = dict.fromkeys(values, count_rarer_groups(predictions.group_ids, predictions.y_true))
     return FigureTable(
-        measure(np.ones((1, len(predictions)))),
+        values,
         bootstrap(measure, predictions.group_ids, num_resamples=resampling.num_resamples, seed=resampling.seed),
-        num_exact_groups=_count_denominators(predictions, decisions)
+        num_groups=num_groups | {part.auroc_name: part.count_rarer_groups() for part in parts},
+        num_share_groups=_count_denominators(predictions, decisions)
         | {name: number for part in parts for name, number in part.count_denominators().items()},
         confidence_level=resampling.confidence_level,
     )
@@ -179,16 +195,20 @@ class _Part:
         self._predictions = predictions
         self._subgroup = subgroup
         self._ranked = RankedFilms(predictions.y_true, predictions.y_prob, positions=subgroup.indices)
+        self.auroc_name = f"{subgroup.name}/auroc"
 
     def measure(self, weights: Floats, threshold: float) -> dict[str, Floats]:
         counts = self._ranked.count_calls(weights)
         figures = threshold_figures(counts.confusion(threshold))
         name = self._subgroup.name
         return {
-            f"{name}/auroc": counts.auroc(),
+            self.auroc_name: counts.auroc(),
             f"{name}/sensitivity": figures["sensitivity"],
             f"{name}/specificity": figures["specificity"],
         }
+
+    def count_rarer_groups(self) -> int:
+        return count_rarer_groups(self._predictions.group_ids, self._predictions.y_true)
 
     def count_denominators(self) -> dict[str, int]:
         fractured = self._predictions.y_true == 1

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_fracture.errors import EvaluationError
-from hf_fracture.evaluation.bootstrap import bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import bootstrap, count_rarer_groups, estimate
 from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.inputs import Floats, check_same_length
@@ -86,12 +86,18 @@ def multiclass_metrics(
         value, sample = (values[name][0], resampled[name])
         if index is not None:
             value, sample = value[index], sample[:, index]
-        denominators = {"sensitivity": is_true, "ppv": called}
-        counted = denominators[name][:, index] > 0 if name in denominators else np.ones(len(true), dtype=bool)
-        is_share = name in ("accuracy", "top_2_accuracy", *denominators)
-        exact = len(np.unique(group_ids[counted])) if is_share else None
-        figure = estimate(float(value), sample, confidence_level=resampling.confidence_level, num_exact_groups=exact)
-        return figure.to_dict()
+        of_share = {"sensitivity": is_true, "ppv": called}
+        if name in of_share:
+            num_groups = len(np.unique(group_ids[of_share[name][:, index] > 0]))
+        else:
+            num_groups = len(np.unique(group_ids)) if index is None else count_rarer_groups(group_ids, true == index)
+        return estimate(
+            float(value),
+            sample,
+            num_groups=num_groups,
+            is_share=name in ("accuracy", "top_2_accuracy", *of_share),
+            confidence_level=resampling.confidence_level,
+        ).to_dict()
 
     return {
         **{name: put_interval(name) for name in ("macro_auroc", "macro_f1", "accuracy", "top_2_accuracy")},

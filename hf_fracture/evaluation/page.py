@@ -17,7 +17,7 @@ from hf_fracture.evaluation.metrics import PREVALENCES
 from hf_fracture.evaluation.plots import PLOTS, describe, render_figure
 from hf_fracture.evaluation.report import POINT_FIGURES, EvaluationReport, warn_of_optimism
 from hf_fracture.evaluation.robustness import AlterationEffect
-from hf_fracture.evaluation.shortcuts import REPORTING_LIMIT
+from hf_fracture.evaluation.shortcuts import REPORTING_LIMIT, FrameProbe
 from hf_fracture.evaluation.subgroups import MIN_FILMS_PER_CLASS, Subgroup
 
 if TYPE_CHECKING:
@@ -137,9 +137,21 @@ def _summarise(report: EvaluationReport) -> list[str]:
         f"fractured ({cohort['prevalence']:.1%}). A fractured film scores above one that is not with a probability of "
         f"{describe(figures['auroc'])} (AUROC); average precision {describe(figures['average_precision'])}; log loss "
         f"{describe(figures['log_loss'])}; Brier score {describe(figures['brier_score'])}.",
-        f"Numbers in brackets are {level} intervals from {report.resampling.num_resamples} resamples of whole groups. "
+        f"Numbers in brackets are {level} intervals from {report.resampling.num_resamples} resamples of whole groups: "
+        "Wilson's for shares of films, expanded percentiles for the rest. "
         f"Operating points were chosen on {report.decisions.chosen_on}.",
+        *_name_shortcut(report.probes.frame),
         *warn_of_optimism(report.provenance.dataset),
+    ]
+
+
+def _name_shortcut(frame: FrameProbe | None) -> list[str]:
+    """Name the probe of the frames beside the headline where it is above the limit."""
+    if frame is None or not frame.is_above_limit:
+        return []
+    return [
+        f"A forest that sees only size, borders and compression of these films reaches an AUROC of "
+        f"{describe(frame.auroc)}: part of the figures may be due to how films were made."
     ]
 
 

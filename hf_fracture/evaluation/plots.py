@@ -230,7 +230,7 @@ def render_figure(figure: "Figure", file_format: Literal["png", "svg"]) -> bytes
 def describe(figure: Estimate, *, decimals: int = 3) -> str:
     """Write a figure with its interval in words that fit a legend or a table cell.
 
-    >>> describe(Estimate(value=0.91234, lower=0.88, upper=0.94, method="bootstrap"))
+    >>> describe(Estimate(value=0.91234, lower=0.88, upper=0.94, method="expanded_percentile"))
     '0.912 (0.880 to 0.940)'
     >>> describe(Estimate(value=None, lower=None, upper=None, method="none"))
     'not defined'

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, count_rarer_groups, estimate
 from hf_fracture.evaluation.comparison import align_predictions
 from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.figures import Resampling
@@ -87,13 +87,14 @@ def _measure(
 
     values = measure(np.ones((1, len(original))))
     resampled = bootstrap(measure, original.group_ids, num_resamples=resampling.num_resamples, seed=resampling.seed)
-    num_groups = len(np.unique(original.group_ids))
+    num_groups, num_rarer = len(np.unique(original.group_ids)), count_rarer_groups(original.group_ids, original.y_true)
     figures = {
         key: estimate(
             float(value[0]),
             resampled[key],
+            num_groups=num_groups if key == "flipped_fraction" else num_rarer,
+            is_share=key == "flipped_fraction",
             confidence_level=resampling.confidence_level,
-            num_exact_groups=num_groups if key == "flipped_fraction" else None,
         )
         for key, value in values.items()
     }

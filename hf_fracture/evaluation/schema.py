@@ -12,8 +12,8 @@ from hf_fracture.evaluation.report import POINT_FIGURES, SCHEMA_VERSION
 from hf_fracture.evaluation.selective import SELECTIVE_FIGURES
 from hf_fracture.labels import OPERATING_POINT_NAMES
 
-READABLE_VERSIONS: Final = (1, SCHEMA_VERSION)
-METHODS: Final = ("bootstrap", "exact", "wald", "none")
+METHODS: Final = ("expanded_percentile", "percentile", "wilson", "exact", "wald", "none")
+"""Those of `bootstrap.Estimate`, and `percentile`: not widened, of films that were answered before that was done."""
 
 _Spec = Any  # a type, a tuple of types, "estimate", [spec of each item], {key: spec}, or (None, spec): null or spec
 _NUMBER: Final = (int, float)
@@ -112,10 +112,6 @@ _SPEC: Final[dict[str, _Spec]] = {
     ),
     "robustness": (None, [_EFFECT]),
 }
-_NEW_IN_2: Final = (
-    *("/kind", "/calibration/shift", "/selective/guarantee"),
-    *("/selective/metrics/missed_fraction", "/selective/metrics/false_alarm_fraction"),
-)
 
 
 def check_evaluation(content: Mapping[str, Any]) -> None:
@@ -128,11 +124,11 @@ def check_evaluation(content: Mapping[str, Any]) -> None:
         ModelFolderError: Naming the first key that is missing or holds something else than the schema says.
     """
     version = content.get("schema_version")
-    if version not in READABLE_VERSIONS:
+    if version != SCHEMA_VERSION:
         raise ModelFolderError(
             f"Expected evaluation.json of schema {SCHEMA_VERSION}, got {version}. Run hf-fracture evaluate again."
         )
-    problem = _find_problem(content, _SPEC, "", version=version)
+    problem = _find_problem(content, _SPEC, "")
     if problem is not None:
         raise ModelFolderError(
             f"Expected evaluation.json to follow schema {SCHEMA_VERSION}, but {problem}. Run hf-fracture evaluate "
@@ -140,32 +136,30 @@ def check_evaluation(content: Mapping[str, Any]) -> None:
         )
 
 
-def _find_problem(value: Any, spec: _Spec, path: str, *, version: int) -> str | None:
+def _find_problem(value: Any, spec: _Spec, path: str) -> str | None:
     """Return what is wrong at or below a path, or None."""
     if isinstance(spec, tuple) and spec[0] is None:
-        return None if value is None else _find_problem(value, spec[1], path, version=version)
+        return None if value is None else _find_problem(value, spec[1], path)
     if isinstance(spec, dict):
-        return _find_in_object(value, spec, path, version=version)
+        return _find_in_object(value, spec, path)
     if isinstance(spec, list):
         if not isinstance(value, list):
             return f"{path} is no list"
-        found = (_find_problem(item, spec[0], f"{path}[{i}]", version=version) for i, item in enumerate(value))
+        found = (_find_problem(item, spec[0], f"{path}[{i}]") for i, item in enumerate(value))
         return next((problem for problem in found if problem), None)
     if spec == _FIGURE:
         return _find_in_figure(value, path)
     return _find_in_leaf(value, spec, path)
 
 
-def _find_in_object(value: Any, spec: Mapping[str, _Spec], path: str, *, version: int) -> str | None:
+def _find_in_object(value: Any, spec: Mapping[str, _Spec], path: str) -> str | None:
     if not isinstance(value, Mapping):
         return f"{path or 'the file'} is no object"
     for key, part in spec.items():
         where = f"{path}/{key}"
         if key not in value:
-            if version == 1 and where in _NEW_IN_2:
-                continue
             return f"{where} is missing"
-        problem = _find_problem(value[key], part, where, version=version)
+        problem = _find_problem(value[key], part, where)
         if problem:
             return problem
     return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from PIL import Image
 
-from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import SEED, Estimate, bootstrap, count_rarer_groups, estimate
 from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.films import read_stored_images
@@ -49,12 +49,17 @@ class FrameProbe:
     trained_on: int
     importances: Mapping[str, float]
 
+    @property
+    def is_above_limit(self) -> bool:
+        """True if the probe belongs beside the headline number."""
+        return self.auroc.value is not None and self.auroc.value > REPORTING_LIMIT
+
     def to_dict(self) -> dict[str, Any]:
         """Return the section of `evaluation.json`."""
         return {
             "auroc": self.auroc.to_dict(),
             "num_training_films": self.trained_on,
-            "above_limit": self.auroc.value is not None and self.auroc.value > REPORTING_LIMIT,
+            "above_limit": self.is_above_limit,
             "importances": dict(self.importances),
         }
 
@@ -70,17 +75,8 @@ def probe_frames(train: "Dataset", measured: "Dataset", *, resampling: Resamplin
     Raises:
         EvaluationError: If either split lacks a class.
     """
-    from sklearn.ensemble import RandomForestClassifier
-
     resampling = resampling or Resampling()
-    forest = RandomForestClassifier(
-        n_estimators=_NUM_TREES,
-        min_samples_leaf=_MIN_LEAF_FILMS,
-        class_weight="balanced_subsample",
-        random_state=resampling.seed,
-    )
-    forest.fit(describe_frames(train), check_labels(train["label"]))
-    scores = np.asarray(forest.predict_proba(describe_frames(measured))[:, 1], dtype=np.float64)
+    scores, importances = score_frames(train, measured, seed=resampling.seed)
     ranked = RankedFilms(check_labels(measured["label"]), scores)
     resampled = bootstrap(
         lambda weights: {"auroc": ranked.count_calls(weights).auroc()},
@@ -90,10 +86,42 @@ def probe_frames(train: "Dataset", measured: "Dataset", *, resampling: Resamplin
     )
     value = float(ranked.count_calls().auroc()[0])
     return FrameProbe(
-        auroc=estimate(value, resampled["auroc"], confidence_level=resampling.confidence_level),
+        auroc=estimate(
+            value,
+            resampled["auroc"],
+            num_groups=count_rarer_groups(measured["group_id"], measured["label"]),
+            confidence_level=resampling.confidence_level,
+        ),
         trained_on=len(train),
-        importances=dict(zip(FRAME_FEATURES, forest.feature_importances_.tolist(), strict=True)),
+        importances=importances,
     )
+
+
+def score_frames(train: "Dataset", measured: "Dataset", *, seed: int = SEED) -> tuple[Floats, dict[str, float]]:
+    """Teach a random forest the labels of some films from their frames, and let it answer others.
+
+    Args:
+        train: Prepared films to learn from, of both classes.
+        measured: Prepared films.
+        seed: Grows the forest.
+
+    Returns:
+        (N,) the share of trees that call each measured film fractured, and the importances of `FrameProbe`.
+
+    Raises:
+        EvaluationError: If the films to learn from lack a class.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(
+        n_estimators=_NUM_TREES,
+        min_samples_leaf=_MIN_LEAF_FILMS,
+        class_weight="balanced_subsample",
+        random_state=seed,
+    )
+    forest.fit(describe_frames(train), check_labels(train["label"]))
+    scores = np.asarray(forest.predict_proba(describe_frames(measured))[:, 1], dtype=np.float64)
+    return scores, dict(zip(FRAME_FEATURES, forest.feature_importances_.tolist(), strict=True))
 
 
 def describe_frames(films: "Dataset") -> Floats:

@@ -280,7 +280,15 @@ def render_cross_dataset(content: Mapping[str, Any] | None) -> str:
             f"{recipe['num_steps']} steps of {recipe['batch_size']} films, seed {recipe['seed']}; not the released "
             f"recipe). {shared}.\n\n{table}"
         )
+    if warning := describe_frames(collect_frames(content)):
+        parts.append(warning)
     return "\n\n".join(parts)
+
+
+def collect_frames(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return from `cross_dataset.json` what a forest makes of the frames, by title of the dataset."""
+    datasets = content.get("datasets", {})
+    return {_title_source(name): row["frames"] for name, row in datasets.items() if "frames" in row}
 
 
 _TRANSFER_HEADER: Final = ("films", "fractured", "AUROC", "average precision")
@@ -336,11 +344,25 @@ def render_types(evaluation: Mapping[str, Any]) -> str:
 def describe_shortcut(evaluation: Mapping[str, Any]) -> str:
     """Warn, beside the headline, where films can be told apart without a look at the bone; empty where they cannot."""
     frame = (evaluation["shortcuts"] or {}).get("frame")
-    if not frame or not frame["above_limit"]:
+    return describe_frames({"": frame}) if frame else ""
+
+
+def describe_frames(frames: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what a forest makes of the frames of films, where it is above the limit; empty where it nowhere is.
+
+    Args:
+        frames: By name of the films, with `auroc` and `above_limit`.
+    """
+    reached = [
+        format_estimate(frame["auroc"]) + (f" on {name}" if name else "")
+        for name, frame in frames.items()
+        if frame["above_limit"]
+    ]
+    if not reached:
         return ""
     return (
-        f"**A forest that sees only size, borders and compression of the films reaches an AUROC of "
-        f"{format_estimate(frame['auroc'])}**: part of the figures may be due to how films were made."
+        "**A forest that sees only size, borders and compression of the films reaches an AUROC of "
+        f"{' and '.join(reached)}**: part of the figures may be due to how films were made."
     )
 
 
@@ -396,7 +418,9 @@ def render_inflation(inflation: Mapping[str, Any]) -> str:
         for row in inflation["rows"]
     ]
     header = ["split", "test films", "with a copy in training", "AUROC", "accuracy"]
-    return f"The same recipe on {inflation['dataset']}, split in different ways:\n\n{render_table(header, rows)}"
+    table = f"The same recipe on {inflation['dataset']}, split in different ways:\n\n{render_table(header, rows)}"
+    warning = describe_frames({row["protocol"]: row["frames"] for row in inflation["rows"] if "frames" in row})
+    return f"{table}\n\n{warning}" if warning else table
 
 
 def _title_interval(evaluation: Mapping[str, Any]) -> str:

@@ -25,7 +25,9 @@ def film(boxes: list[list[float]], **known: Any) -> dict[str, Any]:
 
 
 def share(value: float | None, lower: float | None = None, upper: float | None = None) -> dict[str, Any]:
-    return {"peak_in_region_if_detected": {"value": value, "lower": lower, "upper": upper, "method": "bootstrap"}}
+    return {
+        "peak_in_region_if_detected": {"value": value, "lower": lower, "upper": upper, "method": "expanded_percentile"}
+    }
 
 
 def hill(_film: Image.Image) -> NDArray[np.float64]:

@@ -3,7 +3,17 @@ import pytest
 from scipy import stats
 
 from hf_fracture.errors import EvaluationError
-from hf_fracture.evaluation.bootstrap import Statistic, bootstrap, draw_weights, estimate, exact_interval, index_groups
+from hf_fracture.evaluation.bootstrap import (
+    Statistic,
+    bootstrap,
+    count_rarer_groups,
+    draw_weights,
+    estimate,
+    exact_interval,
+    expand_tail,
+    index_groups,
+    wilson_interval,
+)
 from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.inputs import Floats
 
@@ -55,7 +65,7 @@ def test_resamples_depend_on_ids_and_seed_and_not_on_the_order_of_the_films() ->
 def test_percentiles_agree_with_scipy_for_independent_films() -> None:
     values = np.random.default_rng(5).exponential(size=300)
     means = bootstrap(mean_of(values), [str(k) for k in range(300)], num_resamples=4000)["mean"]
-    ours = estimate(float(values.mean()), means)
+    ours = estimate(float(values.mean()), means, num_groups=10**9)  # where percentiles are not widened
     theirs = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=0).confidence_interval
     assert (ours.lower, ours.upper) == pytest.approx((theirs.low, theirs.high), abs=0.01)
 
@@ -67,7 +77,7 @@ def test_an_interval_contains_its_value(seed: int) -> None:
     ranked = RankedFilms(y_true, np.clip(0.2 * y_true + 0.8 * rng.random(26), 0, 1))
     auroc = float(ranked.count_calls().auroc()[0])
     resampled = bootstrap(lambda w: {"auroc": ranked.count_calls(w).auroc()}, [str(k) for k in range(26)])["auroc"]
-    interval = estimate(auroc, resampled)
+    interval = estimate(auroc, resampled, num_groups=6)
     assert interval.lower is not None
     assert interval.upper is not None
     assert 0 <= interval.lower <= auroc <= interval.upper <= 1
@@ -75,11 +85,17 @@ def test_an_interval_contains_its_value(seed: int) -> None:
 
 
 def test_a_figure_that_every_resample_repeats_gets_no_interval() -> None:
-    assert estimate(1.0, np.ones(100)).to_dict() == {"value": 1.0, "lower": None, "upper": None, "method": "none"}
+    nothing = {"value": 1.0, "lower": None, "upper": None, "method": "none"}
+    assert estimate(1.0, np.ones(100), num_groups=10).to_dict() == nothing
+
+
+def test_a_figure_of_one_group_gets_no_interval() -> None:
+    assert estimate(0.5, np.linspace(0, 1, 9), num_groups=1).method == "none"
+    assert estimate(0.5, np.linspace(0, 1, 9), num_groups=1, is_share=True).method == "none"
 
 
 def test_a_figure_that_does_not_exist_has_neither_value_nor_interval() -> None:
-    assert estimate(np.nan, np.full(100, np.nan)).to_dict() == {
+    assert estimate(np.nan, np.full(100, np.nan), num_groups=5).to_dict() == {
         "value": None,
         "lower": None,
         "upper": None,
@@ -89,9 +105,9 @@ def test_a_figure_that_does_not_exist_has_neither_value_nor_interval() -> None:
 
 def test_a_figure_missing_in_many_resamples_gets_no_interval() -> None:
     rare = np.concatenate([np.linspace(0.2, 0.4, 90), np.full(10, np.nan)])
-    assert estimate(0.3, rare).lower is None
+    assert estimate(0.3, rare, num_groups=10**9).lower is None
     few = np.concatenate([np.linspace(0.2, 0.4, 97), np.full(3, np.nan)])
-    assert estimate(0.3, few).lower == pytest.approx(0.205)
+    assert estimate(0.3, few, num_groups=10**9).lower == pytest.approx(0.205)
 
 
 @pytest.mark.parametrize("num_groups", [1, 7, 300])
@@ -103,9 +119,52 @@ def test_the_exact_interval_is_clopper_and_pearsons(num_groups: int) -> None:
 
 
 def test_a_sensitivity_of_one_is_not_certain() -> None:
-    perfect = estimate(1.0, np.ones(50), num_exact_groups=10)
+    perfect = estimate(1.0, np.ones(50), num_groups=10, is_share=True)
     assert perfect.method == "exact"
     assert perfect.lower == pytest.approx(0.6915, abs=1e-4)
+
+
+@pytest.mark.parametrize("num_groups", [2, 10, 60])
+def test_percentiles_are_widened_by_hesterbergs_formula(num_groups: int) -> None:
+    reach = np.sqrt(num_groups / (num_groups - 1)) * stats.t(num_groups - 1).ppf(0.975)
+    assert expand_tail(num_groups, confidence_level=0.95) == pytest.approx(stats.norm.cdf(-reach))
+    assert expand_tail(num_groups, confidence_level=0.95) < expand_tail(num_groups + 1, confidence_level=0.95) < 0.025
+    values = np.random.default_rng(0).normal(size=10**4)
+    widened = estimate(0.0, values, num_groups=num_groups)
+    assert widened.method == "expanded_percentile"
+    assert widened.upper == pytest.approx(np.quantile(values, stats.norm.cdf(reach)))
+
+
+def test_for_normal_samples_the_widened_interval_is_students() -> None:
+    sample = stats.norm.ppf((np.arange(8) + 0.5) / 8)
+    normal = stats.norm(sample.mean(), sample.std() / np.sqrt(8)).ppf((np.arange(10**5) + 0.5) / 10**5)
+    theirs = stats.ttest_1samp(sample, 0).confidence_interval()
+    ours = estimate(float(sample.mean()), normal, num_groups=8)
+    assert (ours.lower, ours.upper) == pytest.approx((theirs.low, theirs.high), abs=1e-3)
+
+
+@pytest.mark.parametrize(("found", "films"), [(1, 8), (45, 50), (150, 300)])
+def test_the_interval_of_a_share_of_independent_films_is_wilsons(found: int, films: int) -> None:
+    share = found / films
+    theirs = stats.binomtest(found, films).proportion_ci(0.95, method="wilson")
+    ours = wilson_interval(share, variance=share * (1 - share) / films, confidence_level=0.95)
+    assert ours == pytest.approx((theirs.low, theirs.high))
+
+
+def test_a_share_of_grouped_films_counts_as_many_films_as_vary_like_its_groups() -> None:
+    hits = np.repeat([1.0] * 40 + [0.0] * 10, 4)  # 50 groups of four films that agree
+    ids = np.repeat([str(k) for k in range(50)], 4)
+    shares = bootstrap(mean_of(hits), ids, num_resamples=20_000)["mean"]
+    ours = estimate(0.8, shares, num_groups=50, is_share=True)
+    assert ours.method == "wilson"
+    theirs = stats.binomtest(40, 50).proportion_ci(0.95, method="wilson")
+    assert (ours.lower, ours.upper) == pytest.approx((theirs.low, theirs.high), abs=0.005)
+    mirrored = estimate(0.2, 1 - shares, num_groups=50, is_share=True)
+    assert (mirrored.lower, mirrored.upper) == pytest.approx((1 - (ours.upper or 0), 1 - (ours.lower or 0)))
+
+
+def test_the_rarer_class_is_counted_in_groups() -> None:
+    assert count_rarer_groups(["a", "a", "a", "b", "c", "c"], [1, 1, 1, 0, 0, 1]) == 2
 
 
 @pytest.mark.parametrize("ids", [[], ["a", ""], ["a", None]])
@@ -117,7 +176,7 @@ def test_a_missing_group_id_is_refused(ids: list[str]) -> None:
 @pytest.mark.parametrize("confidence_level", [0.0, 1.0, 95])
 def test_a_confidence_level_outside_the_open_unit_interval_is_refused(confidence_level: float) -> None:
     with pytest.raises(EvaluationError, match="confidence_level"):
-        estimate(0.5, np.linspace(0, 1, 9), confidence_level=confidence_level)
+        estimate(0.5, np.linspace(0, 1, 9), num_groups=9, confidence_level=confidence_level)
 
 
 def test_one_resample_is_refused() -> None:

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -110,7 +112,19 @@ def test_shift_and_temperature_do_not_depend_on_order_or_units() -> None:
     order = np.random.default_rng(0).permutation(80)
     temperature, shift = fit_temperature_and_shift(y_true, difference)
     assert fit_temperature_and_shift(y_true[order], difference[order]) == pytest.approx((temperature, shift))
-    assert fit_temperature_and_shift(y_true, 1e-4 * difference) == pytest.approx((1e-4 * temperature, 1e-4 * shift))
+    with pytest.warns(UserWarning, match="nearly constant"):
+        small = fit_temperature_and_shift(y_true, 1e-4 * difference)
+    assert small == pytest.approx((1e-4 * temperature, 1e-4 * shift))
+
+
+def test_a_nearly_constant_network_is_calibrated_with_a_warning() -> None:
+    y_true, noise = np.arange(200) % 2, np.random.default_rng(0).normal(size=200)
+    with pytest.warns(UserWarning, match=r"nearly constant: on the 200 films .* deviation of 1e-05"):
+        temperature, _ = fit_temperature_and_shift(y_true, 1e-5 * (noise + y_true))
+    assert 0 < temperature < 1e-4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_temperature_and_shift(y_true, 0.1 * (noise + y_true))
 
 
 @pytest.mark.parametrize("num", [2, 4, 10])

@@ -135,7 +135,7 @@ def test_a_film_in_two_folds_or_no_fold_is_refused(draw_study: DrawStudy) -> Non
 
 
 def test_heat_map_names_every_training_and_test() -> None:
-    figure = {"value": 0.71, "lower": 0.6, "upper": 0.8, "method": "bootstrap"}
+    figure = {"value": 0.71, "lower": 0.6, "upper": 0.8, "method": "expanded_percentile"}
     rows = [
         {"trained_on": trained, "tested_on": tested, "num_films": 7, "auroc": figure}
         for trained in (["a"], ["b"], ["a", "b"])

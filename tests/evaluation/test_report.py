@@ -10,6 +10,7 @@ import pytest
 from hf_fracture.config import FractureRecord, OperatingPoint, Triage
 from hf_fracture.errors import EvaluationError
 from hf_fracture.evaluation import metrics
+from hf_fracture.evaluation.bootstrap import Estimate
 from hf_fracture.evaluation.calibration import (
     expected_calibration_error,
     fit_temperature_and_shift,
@@ -21,11 +22,13 @@ from hf_fracture.evaluation.predictions import Predictions, build_predictions
 from hf_fracture.evaluation.report import (
     POINT_FIGURES,
     EvaluationReport,
+    Probes,
     Provenance,
     evaluate_predictions,
     warn_of_optimism,
     write_evaluation,
 )
+from hf_fracture.evaluation.shortcuts import FrameProbe
 from hf_fracture.evaluation.thresholds import choose_operating_points
 
 DrawStudy = Callable[..., Predictions]
@@ -124,6 +127,16 @@ def test_what_the_limits_promise_is_stated_from_the_record_or_from_validation(dr
     fractured_groups = set(validation.group_ids[validation.y_true == 1].tolist())
     assert guarantee["missed"]["num_groups"] == len(fractured_groups)
     assert f"({guarantee['missed']['num_beyond']} of {len(fractured_groups)} on validation)" in render_page(foreign)
+
+
+@pytest.mark.parametrize(("auroc", "is_named"), [(0.61, True), (0.6, False)])
+def test_a_probe_above_the_limit_is_named_beside_the_headline(
+    draw_study: DrawStudy, auroc: float, is_named: bool
+) -> None:
+    interval = Estimate(value=auroc, lower=auroc - 0.1, upper=auroc + 0.1, method="expanded_percentile")
+    frame = FrameProbe(auroc=interval, trained_on=9, importances={})
+    headline = render_page(replace(evaluate_ours(draw_study(0)), probes=Probes(frame=frame))).split("<h2>")[0]
+    assert ("may be due to how films were made" in headline) is is_named
 
 
 def test_where_no_temperature_helps_none_is_stated(draw_study: DrawStudy) -> None:

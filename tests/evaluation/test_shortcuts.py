@@ -8,6 +8,7 @@ from PIL import Image
 
 from hf_fracture.data.schema import FEATURES
 from hf_fracture.errors import EvaluationError
+from hf_fracture.evaluation.cross_dataset import measure_frames
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.shortcuts import FRAME_FEATURES, describe_frame, probe_frames
 
@@ -22,7 +23,8 @@ def build_films(*, num: int, seed: int, width_tells: bool) -> Dataset:
         label = index % 2
         width = int(rng.integers(40, 50)) + (20 * label if width_tells else 0)
         image = Image.fromarray(rng.integers(0, 256, (50, width), dtype=np.uint8))
-        known = {"image": image, "label": label, "group_id": f"{seed}-{index}", "boxes": [], "polygons": []}
+        name = f"{seed}-{index}"
+        known = {"image": image, "label": label, "group_id": name, "source_path": name, "boxes": [], "polygons": []}
         rows.append({column: known.get(column) for column in FEATURES()})
     return Dataset.from_list(rows, features=FEATURES())
 
@@ -44,6 +46,16 @@ def test_a_probe_of_films_without_a_shortcut_is_at_chance() -> None:
     assert probe.auroc.lower is not None
     assert probe.auroc.upper is not None
     assert probe.auroc.lower < 0.5 < probe.auroc.upper
+
+
+def test_the_frames_of_a_test_are_measured_out_of_fold_without_the_shared_films() -> None:
+    folds = [build_films(num=40, seed=seed, width_tells=True) for seed in (4, 5)]
+    measured = measure_frames([(folds[0], folds[1]), (folds[1], folds[0])], {"4-0", "4-1", "5-2"})
+    assert (measured["num_training_films"], measured["num_films"], measured["num_fractured"]) == (40, 77, 39)
+    assert measured["above_limit"] is True
+    assert measured["auroc"]["value"] > 0.95  # where forests of several folds are pooled, each keeps its ranks
+    one = build_films(num=60, seed=6, width_tells=True)
+    assert measure_frames([(folds[0], one)], set())["auroc"] == probe_frames(folds[0], one).auroc.to_dict()
 
 
 def test_a_frame_by_hand() -> None:

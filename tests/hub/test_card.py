@@ -258,13 +258,25 @@ def test_cross_dataset_rows_are_shown_with_the_films_left_out(model_dir: Path) -
         assert f"{dataset['num_shared']} of {dataset['num_films']} films left out" in card
 
 
+def test_frames_that_tell_are_named_beside_the_matrix_and_those_that_do_not_are_not() -> None:
+    content = read_json(GOLDEN_DIR / "cross_dataset.json")
+    rendered = results.render_cross_dataset(content)
+    assert "**A forest that sees only size, borders and compression of the films reaches an AUROC of" in rendered
+    assert "0.730 (0.660 to 0.800) on FracAtlas**" in rendered
+    content["datasets"]["kaggle_multi_region"]["frames"]["above_limit"] = True
+    assert "on FracAtlas and 0.580 (0.510 to 0.650) on Fracture Multi-Region" in results.render_cross_dataset(content)
+    content["datasets"]["fracatlas"]["frames"]["above_limit"] = False
+    content["datasets"]["kaggle_multi_region"]["frames"]["above_limit"] = False
+    assert "forest" not in results.render_cross_dataset(content)
+
+
 def test_checklists_number_every_item_once() -> None:
     assert [item.number for item in checklists.CLAIM] == [str(number) for number in range(1, 45)]
     assert [item.number for item in checklists.TRIPOD_AI] == [str(number) for number in range(1, 28)]
 
 
 def test_model_of_types_shows_its_types_and_no_decision(model_dir: Path, edit_json: EditJson) -> None:
-    figure = {"value": 0.7, "lower": 0.6, "upper": 0.8, "method": "bootstrap"}
+    figure = {"value": 0.7, "lower": 0.6, "upper": 0.8, "method": "expanded_percentile"}
     row = {"num_films": 9, **dict.fromkeys(("auroc", "sensitivity", "ppv", "f1"), figure)}
     metrics = {
         **dict.fromkeys(("macro_auroc", "macro_f1", "accuracy", "top_2_accuracy"), figure),
@@ -387,6 +399,10 @@ def test_inflation_table_shows_each_split() -> None:
     row = {"protocol": "as published", "num_films": 506, "num_copied": 499, "auroc": figure, "accuracy": figure}
     table = results.render_inflation({"dataset": "kaggle_multi_region", "rows": [row]})
     assert "| as published | 506 | 499 | 0.980 (0.960 to 0.990) | 0.980 (0.960 to 0.990) |" in table
+    assert "forest" not in table
+    told = row | {"frames": {"auroc": {"value": 0.91, "lower": 0.86, "upper": 0.95}, "above_limit": True}}
+    table = results.render_inflation({"dataset": "kaggle_multi_region", "rows": [told, row]})
+    assert table.count("0.910 (0.860 to 0.950) on as published**") == 1
 
 
 def test_markers_must_be_there_once() -> None:

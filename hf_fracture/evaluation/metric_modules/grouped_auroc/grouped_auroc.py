@@ -7,7 +7,14 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_fracture.evaluation.bootstrap import CONFIDENCE_LEVEL, NUM_RESAMPLES, SEED, bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import (
+    CONFIDENCE_LEVEL,
+    NUM_RESAMPLES,
+    SEED,
+    bootstrap,
+    count_rarer_groups,
+    estimate,
+)
 from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.inputs import Floats
 
@@ -55,7 +62,10 @@ class GroupedAuroc(evaluate.Metric):
 
         groups = [str(position) for position in range(len(references))] if group_ids is None else group_ids
         resampled = bootstrap(measure, groups, num_resamples=num_resamples, seed=seed)
+        num_groups = count_rarer_groups(groups, references)
         return {
-            name: estimate(float(value[0]), resampled[name], confidence_level=confidence_level).to_dict()
+            name: estimate(
+                float(value[0]), resampled[name], num_groups=num_groups, confidence_level=confidence_level
+            ).to_dict()
             for name, value in measure(np.ones((1, len(references)))).items()
         }

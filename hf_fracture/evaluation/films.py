@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hf_fracture.data.cache import load_dataset_folder
+from hf_fracture.data.hub_errors import find_hub_error, retry_transient
 from hf_fracture.data.schema import HELD_OUT, SPLITS
 from hf_fracture.errors import DatasetError, MissingInputError
 from hf_fracture.labels import LABEL_NAMES
@@ -50,9 +51,14 @@ def load_splits(dataset: str | Path, *, revision: str | None = None) -> "Dataset
     from datasets.exceptions import DatasetsError
 
     try:
-        is_local = Path(dataset).is_dir()
-        splits = load_dataset_folder(dataset) if is_local else load_dataset(str(dataset), revision=revision)
-    except (DatasetsError, FileNotFoundError, ConnectionError, ValueError) as error:
+        if Path(dataset).is_dir():
+            splits = load_dataset_folder(dataset)
+        else:
+            splits = retry_transient(lambda: load_dataset(str(dataset), revision=revision))
+    except Exception as error:
+        is_known = isinstance(error, DatasetsError | FileNotFoundError | ConnectionError | ValueError)
+        if not is_known and find_hub_error(error) is None:
+            raise
         if "corresponds to no data" in str(error):
             raise DatasetError(
                 f"A split of '{dataset}' holds no film ({str(error).strip()}). Prepare the dataset again, or remove "
@@ -61,7 +67,7 @@ def load_splits(dataset: str | Path, *, revision: str | None = None) -> "Dataset
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise MissingInputError(
             f"Expected a prepared dataset folder or a Hub dataset id, could not load '{dataset}': {first_line} Prepare "
-            "one with hf-fracture data prepare."
+            "one with hf-fracture data prepare, or check the id, your token and the network."
         ) from error
     if not isinstance(splits, DatasetDict):
         raise DatasetError(f"Expected a dataset with named splits in '{dataset}', got {type(splits).__name__}.")

@@ -118,6 +118,8 @@ def mutate_one_file(files: Files, source: random.Random) -> Files:
 def mutate_tables(files: Files, source: random.Random) -> Files:
     """Put a nasty value into a cell or a number of a text file, or mutate its bytes; now and then lose a file."""
     texts = sorted(name for name in files if not name.endswith((".png", ".jpg")))
+    if not texts:
+        return files
     name = source.choice(texts)
     if source.random() < 0.03:
         return {other: data for other, data in files.items() if other != name}

@@ -6,7 +6,7 @@ pydicom is imported when something is written.
 """
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,12 @@ _TAKEN_OVER: Final = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge"),
     *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber"),
     *("ReferringPhysicianName", "BodyPartExamined", "Laterality", "ImageLaterality", "ViewPosition"),
-    *("SpecificCharacterSet",),
+    *("PatientIdentityRemoved", "DeidentificationMethod", "LossyImageCompression", "LossyImageCompressionRatio"),
+    *("LossyImageCompressionMethod", "SpecificCharacterSet"),
+)
+_EMPTY_IF_UNKNOWN: Final = (  # type 2 of DICOM PS3.3 A.8.1: present in every Secondary Capture
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ReferringPhysicianName", "Laterality"),
 )
 _HEAD_BYTES: Final = 132
 
@@ -74,10 +79,7 @@ def build_secondary_capture(finding: Finding, overlay: Image.Image, source: "Dat
     for keyword in _TAKEN_OVER:
         if source is not None and keyword in source:
             setattr(capture, keyword, source[keyword].value)
-    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"):
-        if keyword not in capture:
-            setattr(capture, keyword, "")
-    for keyword in ("AccessionNumber", "ReferringPhysicianName"):
+    for keyword in _EMPTY_IF_UNKNOWN:
         if keyword not in capture:
             setattr(capture, keyword, "")
     if "StudyInstanceUID" not in capture:
@@ -90,10 +92,12 @@ def build_secondary_capture(finding: Finding, overlay: Image.Image, source: "Dat
 
 
 def _describe(capture: "FileDataset", finding: Finding, source: "Dataset | None") -> None:
+    from importlib.metadata import version
+
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
-    now = datetime.now(UTC)
+    now = datetime.now().astimezone()  # local, as the study's own date and time are
     capture.SOPClassUID = SECONDARY_CAPTURE
     capture.SOPInstanceUID = capture.file_meta.MediaStorageSOPInstanceUID
     capture.SeriesInstanceUID = generate_uid()
@@ -102,7 +106,12 @@ def _describe(capture: "FileDataset", finding: Finding, source: "Dataset | None"
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.SeriesNumber, capture.InstanceNumber = 9900, 1
     capture.SeriesDescription = "hf-fracture: evidence for a fracture"
-    capture.InstanceCreationDate, capture.InstanceCreationTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    capture.InstanceCreationDate = capture.ContentDate = capture.DateOfSecondaryCapture = now.strftime("%Y%m%d")
+    capture.InstanceCreationTime = capture.ContentTime = capture.TimeOfSecondaryCapture = now.strftime("%H%M%S")
+    capture.SecondaryCaptureDeviceManufacturer = capture.Manufacturer = "hf-fracture"
+    capture.SecondaryCaptureDeviceSoftwareVersions = capture.SoftwareVersions = version("hf-fracture")
+    capture.PatientOrientation = ""  # a projection's, unknown to this program
+    capture.BurnedInAnnotation = "NO" if source is None else source.get("BurnedInAnnotation") or "NO"
     probability = "none" if finding.probability is None else f"{finding.probability:.3f}"
     capture.DerivationDescription = (
         f"{finding.decision}, probability {probability}; heatmap of {finding.model} {finding.revision or ''} laid over "
@@ -110,9 +119,12 @@ def _describe(capture: "FileDataset", finding: Finding, source: "Dataset | None"
     )
     capture.ImageComments = NOT_FOR_DIAGNOSIS
     if source is not None and "SOPClassUID" in source and "SOPInstanceUID" in source:
-        reference = Dataset()
+        purpose, reference = Dataset(), Dataset()
+        purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
+        purpose.CodeMeaning = "Source image for image processing operation"
         reference.ReferencedSOPClassUID = source.SOPClassUID
         reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+        reference.PurposeOfReferenceCodeSequence = [purpose]
         capture.SourceImageSequence = [reference]
 
 

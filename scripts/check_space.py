@@ -1,15 +1,17 @@
 """Start what would be published as a Space in a fresh virtual environment, and ask it for a finding.
 
-    python scripts/check_space.py [--work DIR] [--link-torch]
+    python scripts/check_space.py [--work DIR] [--page DIR] [--link-torch]
 
-The folder is what `hf-fracture publish space` sends; the environment gets the gradio that its front matter names and
+The folder is what `hf-fracture publish space` sends, or with `--page` what `hf download --repo-type space --local-dir`
+brought back from where it was published. The environment gets the gradio that its front matter names and
 its own requirements.txt, and asks the Hub for nothing when it runs. `--link-torch` takes torch from this interpreter
-instead of installing it again, and the record says so. Writes scripts/results/space.json. Compute: three minutes, 2 GB.
+instead of installing it again, and the record says so. Writes scripts/results/space.json. Compute: four minutes, 2 GB.
 """
 
 import argparse
 import json
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -40,19 +42,20 @@ def main() -> None:
     """Build, start, ask, and write down what was seen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, metavar="DIR", help="where to (default: a temporary folder)")
+    parser.add_argument("--page", type=Path, metavar="DIR", help="the Space as downloaded (default: as it would go)")
     parser.add_argument("--link-torch", action="store_true", help="use the torch of this interpreter")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hf-fracture-space-") as temporary:
         work = args.work or Path(temporary)
-        record = check(work, link_torch=args.link_torch)
+        record = check(work, args.page, link_torch=args.link_torch)
     write_text(RESULT, json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
 
-def check(work: Path, *, link_torch: bool) -> dict[str, Any]:
+def check(work: Path, downloaded: Path | None, *, link_torch: bool) -> dict[str, Any]:
     """Do all of it in one folder."""
-    page = work / "space"
-    num_files, num_bytes = write_page(page)
+    page = copy_page(downloaded, work / "space") if downloaded else write_page(work / "space")
+    sizes = [path.stat().st_size for path in page.rglob("*") if path.is_file()]
     start = time.monotonic()
     python = build_environment(work / "environment", page, link_torch=link_torch)
     installed = time.monotonic()
@@ -84,8 +87,9 @@ def check(work: Path, *, link_torch: bool) -> dict[str, Any]:
     if finding["decision"] != expected.decision or difference > 1e-4:
         raise SystemExit(f"The Space answered {finding['decision']} {finding['probability']}, here it is {expected}.")
     return {
-        "files": num_files,
-        "bytes": num_bytes,
+        "page": "downloaded from where it was published" if downloaded else "as it would be published",
+        "files": len(sizes),
+        "bytes": sum(sizes),
         "packages": len(list(Path(python).parent.parent.glob("lib/python*/site-packages/*.dist-info"))),
         "torch": "linked from another environment, not installed" if link_torch else "installed",
         "install_seconds": round(installed - start, 1) if installed - start > 1 else "of an earlier run",
@@ -96,14 +100,19 @@ def check(work: Path, *, link_torch: bool) -> dict[str, Any]:
     }
 
 
-def write_page(page: Path) -> tuple[int, int]:
-    """Write what would be published; return number of files and bytes."""
-    plan = plan_space(ROOT / "space", extra=draw_pictures())
-    for file in plan.files:
+def write_page(page: Path) -> Path:
+    """Write what would be published."""
+    for file in plan_space(ROOT / "space", extra=draw_pictures()).files:
         path = page / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.content.read_bytes() if isinstance(file.content, Path) else file.content)
-    return len(plan.files), plan.num_bytes
+    return page
+
+
+def copy_page(downloaded: Path, page: Path) -> Path:
+    """Copy a downloaded Space, without the client's own records, to where nothing else lies beside it."""
+    shutil.rmtree(page, ignore_errors=True)
+    return shutil.copytree(downloaded, page, ignore=shutil.ignore_patterns(".cache", ".gitattributes"))
 
 
 def build_environment(folder: Path, page: Path, *, link_torch: bool) -> str:

@@ -144,6 +144,19 @@ def test_ledger_loads_as_a_table(hub: StubHub, client: HubClient, own_films: Pat
     assert {"source_path", "sha256", "group_id", "split"} <= set(columns)
 
 
+def test_space_comes_back_as_it_was_published(
+    hub: StubHub, client: HubClient, repository_dir: Path, tmp_path: Path
+) -> None:
+    publish(client, "space", repository_dir / "space", "me/page")
+    code = f"snapshot_download('me/page', repo_type='space', local_dir='{tmp_path}')"
+    answer = client.execute(f"from huggingface_hub import snapshot_download\n{code}")
+    assert answer.status == 0, answer.stderr
+    sent = hub.files("spaces", "me/page")
+    assert {name: (tmp_path / name).read_bytes() for name in sent} == sent
+    assert {"app.py", "requirements.txt", "hf_fracture/default_model/model.safetensors"} <= set(sent)
+    assert hub.repos["spaces", "me/page"].settings["sdk"] == "gradio"
+
+
 FETCH = (
     "from hf_fracture.models.checkpoint import resolve_model_dir\nprint(resolve_model_dir({repo!r}, revision={rev!r}))"
 )

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from tests.hub.conftest import Answer, HubClient
-from tests.hub.stub_hub import Fault, StubHub
+from tests.hub.stub_hub import Action, Fault, StubHub
 
 REPO = "me/model"
 MODEL = ("models", REPO)
@@ -240,6 +240,43 @@ def test_no_token_is_one_sentence(hub: StubHub, client: HubClient, release_dir: 
     assert_one_sentence(client.run("publish", "model", release_dir, REPO, token=None), "hf auth login")
     assert_one_sentence(client.run("publish", "model", release_dir, REPO, token="hf_wrong"), "hf auth login")
     assert hub.repos == {}
+
+
+@pytest.fixture(params=["dataset", "space"])
+def other_kind(request: pytest.FixtureRequest, own_films: Path, repository_dir: Path) -> tuple[str, list[object]]:
+    """Return where a dataset or a Space is kept on the Hub, and the arguments that publish it."""
+    kind = request.param
+    folder, options = (own_films, ["--license", "cc-by-4.0"]) if kind == "dataset" else (repository_dir / "space", [])
+    return f"{kind}s", ["publish", kind, folder, "me/other", *options]
+
+
+@pytest.mark.parametrize("action", [500, "drop", "lose_answer"], ids=str)
+@pytest.mark.parametrize("route", ["put", "commit"])
+def test_dataset_and_space_survive_a_passing_fault(
+    hub: StubHub, client: HubClient, other_kind: tuple[str, list[object]], route: str, action: int | Action
+) -> None:
+    kept, arguments = other_kind
+    hub.faults.append(Fault(ROUTES[route], action))
+    answer = client.run(*arguments)
+    assert answer.status == 0, answer.stderr
+    assert hub.faults[0].times == 0, "the fault did not happen"
+    listed = client.run(*arguments, "--dry-run").stdout
+    names = {line.split("\t")[1] for line in listed.splitlines()}
+    assert set(hub.files(kept, "me/other")) == names | {".gitattributes"}
+    assert len(hub.repos[kept, "me/other"].commits) == 2
+    address, _, *usage = answer.stdout.splitlines()
+    assert address == f"{hub.url}/{kept}/me/other"
+    assert len(usage) == 3
+
+
+@pytest.mark.parametrize("action", [401, 403, 404, 500, "drop"], ids=str)
+def test_dataset_and_space_are_whole_or_not_there(
+    hub: StubHub, client: HubClient, other_kind: tuple[str, list[object]], action: int | Action
+) -> None:
+    kept, arguments = other_kind
+    hub.faults.append(Fault(ROUTES["commit"], action, times=1000))
+    assert_one_sentence(client.run(*arguments))
+    assert set(hub.files(kept, "me/other")) == {".gitattributes"}
 
 
 @pytest.mark.slow

@@ -4,17 +4,19 @@
 #     scripts/check_install.sh [WORK_DIR]
 #
 # plain    the wheel alone, pinned: no torch, judges a drawing with ONNX Runtime
-# pinned   with [train], pinned: prepares, trains nothing, evaluates the shipped model on drawings
-# lowest   with [train], every direct dependency at the lowest version that pyproject.toml declares (torch excepted)
+# pinned   with the extras of EXTRAS, pinned: prepares drawings, evaluates the shipped model on them, exports it, builds the page
+# lowest   the same, every direct dependency at the lowest version that pyproject.toml declares (torch excepted)
 #
+# Without timm, whose torchvision must match torch's build.
 # MODEL names another model than the shipped one; it needs onnx/ for the plain install.
 #
 # torch itself is taken from the interpreter that runs this (TORCH_FROM, by default the python on PATH): it is 800 MB and
-# not what is checked. Writes scripts/results/install.json. Compute: five minutes on two cores, 2 GB on disk.
+# not what is checked. Writes scripts/results/install.json. Compute: ten minutes on two cores, 3 GB on disk.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work=${1:-$(mktemp -d)}
 python=${TORCH_FROM:-python}
+readonly EXTRAS=train,export,dicom,mcp
 mkdir -p "$work"
 cd "$work"
 
@@ -29,17 +31,20 @@ wheel=$(ls dist/*.whl)
 }
 tools/bin/twine check --strict dist/* >&2
 
-"$python" - "$root/pyproject.toml" >lowest.txt <<'PY'
+"$python" - "$root/pyproject.toml" "$EXTRAS" >lowest-constraints.txt <<'PY'
 import re
 import sys
 import tomllib
 
 project = tomllib.load(open(sys.argv[1], "rb"))["project"]
-lines = [*project["dependencies"], *project["optional-dependencies"]["torch"], *project["optional-dependencies"]["train"]]
-for line in lines:
-    found = re.fullmatch(r"([A-Za-z0-9._-]+)>=([0-9.]+).*", line)
-    if found and found[1] != "torch":
-        print(f"{found[1]}=={found[2]}")
+waiting, lines = [*project["dependencies"], f"hf-fracture[{sys.argv[2]}]"], set()
+while waiting:
+    line = waiting.pop()
+    if own := re.fullmatch(r"hf-fracture\[(.*)\]", line):
+        waiting += [line for extra in own[1].split(",") for line in project["optional-dependencies"][extra]]
+    elif (found := re.match(r"([A-Za-z0-9._-]+)>=([0-9.]+)", line)) and found[1] != "torch":
+        lines.add(f"{found[1]}=={found[2]}")
+print(*sorted(lines), sep="\n")
 PY
 
 # Name, extras, constraints: a fresh environment with the wheel in it.
@@ -103,22 +108,28 @@ for line in (
     ["data", "prepare", "image_folder", "--source", "films", "--out", "prepared", "--workers", "1"],
     ["evaluate", model, "prepared", "--out", "measured", "--resamples", "50"],
     ["predict", "films", "--model", model, "--csv", "measured/findings.csv", "--explain", "measured/maps"],
+    ["export", model, "--out", "exported", "--overwrite"],
 ):
     assert main(line) == 0, line
+
+from hf_fracture import FractureClassifier
+from hf_fracture.cli.demo import import_page
+
+import_page().build_page({"this model": FractureClassifier.from_pretrained(model)})
 PY
 
 install plain "" "$root/constraints.txt"
 plain=$(plain/bin/python judge.py plain)
 plain/bin/hf-fracture --version >&2
 for name in pinned lowest; do
-  constraints=$([ "$name" = pinned ] && echo "$root/constraints.txt" || echo lowest.txt)
-  install "$name" "[train]" "$constraints"
+  constraints=$([ "$name" = pinned ] && echo "$root/constraints.txt" || echo lowest-constraints.txt)
+  install "$name" "[$EXTRAS]" "$constraints"
   declare "$name=$("$name/bin/python" judge.py "$name")"
   "$name/bin/python" measure.py >/dev/null 2>"$name.log" || { tail -5 "$name.log" >&2; exit 1; }
   "$name/bin/pip" freeze >"$name.txt"
 done
 
-"$python" - "$plain" "$pinned" "$lowest" "$root/scripts/results/install.json" <<'PY'
+"$python" - "$plain" "$pinned" "$lowest" "$root/scripts/results/install.json" "$EXTRAS" <<'PY'
 import json
 import os
 import platform
@@ -137,6 +148,7 @@ largest = max(abs(value - probabilities["pinned"]) for value in probabilities.va
 assert largest < 1e-4, f"answers differ between environments by {largest}"
 rows = {
     name: {
+        "extras": "" if name == "plain" else sys.argv[5],
         "packages": count(name),
         "megabytes_without_torch": measure(name),
         "brings_torch": name != "plain",
@@ -144,6 +156,13 @@ rows = {
     }
     for name, value in probabilities.items()
 }
-Path(sys.argv[4]).write_text(json.dumps({"python": platform.python_version(), "environments": rows}, indent=1) + "\n")
-print(json.dumps(rows, indent=1))
+archives = {path.name: path.stat().st_size for path in sorted(Path("dist").iterdir())}
+result = {
+    "python": platform.python_version(),
+    "twine_check": "passed",  # or this line is not reached
+    "archive_bytes": archives,
+    "environments": rows,
+}
+Path(sys.argv[4]).write_text(json.dumps(result, indent=1) + "\n")
+print(json.dumps(result, indent=1))
 PY

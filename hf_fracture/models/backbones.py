@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from hf_fracture.config import RecipeConfig, split_enhancement
@@ -14,6 +15,8 @@ from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from hf_fracture.errors import MissingInputError, MissingPackageError, UsageError
 from hf_fracture.labels import LABEL_NAMES
 from hf_fracture.models.backbone_table import BACKBONES, Backbone, find_row, resolve_backbone
+from hf_fracture.models.checkpoint import read_json
+from hf_fracture.models.folder_check import check_configuration, check_size, read_shapes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -201,7 +204,7 @@ def _read_config(source: str, row: Backbone | None, *, revision: str | None, fro
     if row is not None and not from_hub:
         return _table_config(row)
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(source, revision=revision)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise MissingInputError(_describe_missing(source, error)) from error
     _check_kind(config, source)
@@ -258,6 +261,9 @@ def _load_pretrained(source: str, config: "PreTrainedConfig", revision: str | No
     import torch
     from transformers import AutoModelForImageClassification
 
+    if any(Path(source).glob("model*.safetensors")):
+        check_configuration(read_json(Path(source) / "config.json"), Path(source))
+        check_size(config, read_shapes(Path(source)))
     try:
         with _silent_loading():
             model, loading = AutoModelForImageClassification.from_pretrained(
@@ -267,6 +273,7 @@ def _load_pretrained(source: str, config: "PreTrainedConfig", revision: str | No
                 ignore_mismatched_sizes=True,
                 use_safetensors=True,
                 dtype=torch.float32,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
     except (OSError, ValueError) as error:

@@ -216,3 +216,12 @@ def test_export_that_names_its_answers_the_other_way_round_is_refused(tmp_path: 
     write_files({**files, "config.json": json.dumps(config).encode()}, tmp_path)
     with pytest.raises(ModelFolderError, match="name its answers"):
         FractureClassifier.from_pretrained(tmp_path)
+
+
+def test_backbone_that_asks_for_too_much_is_refused(model_dir: Path) -> None:
+    from hf_fracture.config import RecipeConfig
+    from hf_fracture.models.backbones import build_recipe_model
+
+    change_json(model_dir / "config.json", lambda config: config.update({"hidden_sizes": [8, 20_000]}))
+    with pytest.raises(ModelFolderError, match="describes the weights beside it"):
+        build_recipe_model(RecipeConfig(backbone=str(model_dir), evidence_weight=0))

@@ -42,7 +42,7 @@ style: $(STAMP) ## Format the code, and render model_card.md and the README's ta
 	@$(BIN)/python scripts/render_results.py
 	@$(BIN)/python scripts/render_notebook.py
 
-docs: $(STAMP) ## Build the documentation site into site/
+docs: $(STAMP) ## Build the documentation site into build/site/
 	@$(PIP) --no-build-isolation --editable '.[docs]'
 	@$(BIN)/mkdocs build --strict
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hf_fracture.data.cache import load_dataset_folder
 from hf_fracture.data.hub_errors import find_hub_error, retry_transient
 from hf_fracture.data.schema import HELD_OUT, SPLITS
-from hf_fracture.errors import DatasetError, MissingInputError
+from hf_fracture.errors import DatasetError, MissingInputError, UsageError
 from hf_fracture.labels import LABEL_NAMES
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ def load_splits(dataset: str | Path, *, revision: str | None = None) -> "Dataset
     Raises:
         MissingInputError: If there is neither such a folder nor such a Hub dataset.
         DatasetError: If its rows are not those of a prepared dataset.
+        UsageError: If a revision of a folder is asked for.
     """
     from datasets import DatasetDict, load_dataset
     from datasets.exceptions import DatasetsError
 
+    if revision is not None and Path(dataset).is_dir():
+        raise UsageError(f"A revision belongs to a Hub id, got '{revision}' with the folder '{dataset}'. Leave it out.")
     try:
         if Path(dataset).is_dir():
             splits = load_dataset_folder(dataset)

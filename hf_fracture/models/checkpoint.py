@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hf_fracture.config import FractureRecord
 from hf_fracture.data.hub_errors import find_hub_error, is_transient, retry_transient
 from hf_fracture.data.transforms import Preprocessing
-from hf_fracture.errors import FractureError, MissingInputError, ModelFolderError
+from hf_fracture.errors import FractureError, MissingInputError, ModelFolderError, UsageError
 from hf_fracture.outputs import replacing
 
 if TYPE_CHECKING:
@@ -43,11 +43,14 @@ def resolve_model_dir(model: str | Path | None = None, *, revision: str | None =
     Raises:
         MissingInputError: If there is no such folder and no such repository can be had.
         ModelFolderError: If the folder holds no `config.json`.
+        UsageError: If a revision of a folder is asked for.
     """
-    if model is None:
-        folder = DEFAULT_MODEL_DIR
-    elif Path(model).is_dir():
-        folder = Path(model)
+    if model is None or Path(model).is_dir():
+        folder = DEFAULT_MODEL_DIR if model is None else Path(model)
+        if revision is not None:
+            raise UsageError(
+                f"A revision belongs to a Hub id, got '{revision}' with the folder '{folder}'. Leave it out."
+            )
     elif _looks_like_hub_id(str(model)):
         folder = _download_model(str(model), revision)
     else:

@@ -225,6 +225,23 @@ def test_what_does_not_exist_is_named(
     assert f"'{repo}' (revision {revision or 'main'})" in last
 
 
+def test_pinned_revision_is_not_answered_by_a_folder_of_that_name(
+    release_dir: Path, own_films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_fracture.errors import UsageError
+    from hf_fracture.evaluation.films import load_splits
+    from hf_fracture.models.checkpoint import resolve_model_dir
+
+    monkeypatch.chdir(tmp_path)
+    Path("me").mkdir()
+    release_dir.rename("me/reader")
+    shutil.copytree(own_films, "me/films")
+    assert resolve_model_dir("me/reader") == Path("me/reader")
+    for load, name in ((resolve_model_dir, "me/reader"), (load_splits, "me/films")):
+        with pytest.raises(UsageError, match=f"got 'v1' with the folder '{name}'"):
+            load(name, revision="v1")
+
+
 def test_slow_body_arrives_all_the_same(hub: StubHub, client: HubClient, release_dir: Path) -> None:
     publish(client, "model", release_dir, REPO)
     hub.faults[:] = [Fault("GET .*/resolve/", "slow", times=1000, seconds=0.05)]

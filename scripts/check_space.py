@@ -1,11 +1,11 @@
 """Start what would be published as a Space in a fresh virtual environment, and ask it for a finding.
 
-    python scripts/check_space.py [--work DIR] [--page DIR] [--link-torch]
+    python scripts/check_space.py [--work DIR] [--page DIR]
 
 The folder is what `hf-fracture publish space` sends, or with `--page` what `hf download --repo-type space --local-dir`
-brought back from where it was published. The environment gets the gradio that its front matter names and
-its own requirements.txt, and asks the Hub for nothing when it runs. `--link-torch` takes torch from this interpreter
-instead of installing it again, and the record says so. Writes scripts/results/space.json. Compute: four minutes, 2 GB.
+brought back from where it was published. The environment gets the gradio that its front matter names and its own
+requirements.txt, and asks the Hub for nothing when it runs; a second run in the same DIR takes the environment that is
+there. Writes scripts/results/space.json. Compute: four minutes, 2 GB.
 """
 
 import argparse
@@ -43,22 +43,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, metavar="DIR", help="where to (default: a temporary folder)")
     parser.add_argument("--page", type=Path, metavar="DIR", help="the Space as downloaded (default: as it would go)")
-    parser.add_argument("--link-torch", action="store_true", help="use the torch of this interpreter")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hf-fracture-space-") as temporary:
         work = args.work or Path(temporary)
-        record = check(work, args.page, link_torch=args.link_torch)
+        record = check(work, args.page)
     write_text(RESULT, json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
 
 
-def check(work: Path, downloaded: Path | None, *, link_torch: bool) -> dict[str, Any]:
+def check(work: Path, downloaded: Path | None) -> dict[str, Any]:
     """Do all of it in one folder."""
     page = copy_page(downloaded, work / "space") if downloaded else write_page(work / "space")
     sizes = [path.stat().st_size for path in page.rglob("*") if path.is_file()]
-    start = time.monotonic()
-    python = build_environment(work / "environment", page, link_torch=link_torch)
-    installed = time.monotonic()
+    python, install_seconds = build_environment(work / "environment", page)
     film = work / "film.png"
     draw_phantom(1, fractured=True).image.save(film)
     expected = FractureClassifier.from_pretrained().predict(film)
@@ -91,8 +88,7 @@ def check(work: Path, downloaded: Path | None, *, link_torch: bool) -> dict[str,
         "files": len(sizes),
         "bytes": sum(sizes),
         "packages": len(list(Path(python).parent.parent.glob("lib/python*/site-packages/*.dist-info"))),
-        "torch": "linked from another environment, not installed" if link_torch else "installed",
-        "install_seconds": round(installed - start, 1) if installed - start > 1 else "of an earlier run",
+        "install_seconds": round(install_seconds, 1),
         "seconds_until_it_listens": round(ready - started, 1),
         "seconds_of_first_request": round(answered - ready, 1),
         "decision": finding["decision"],
@@ -115,36 +111,23 @@ def copy_page(downloaded: Path, page: Path) -> Path:
     return shutil.copytree(downloaded, page, ignore=shutil.ignore_patterns(".cache", ".gitattributes"))
 
 
-def build_environment(folder: Path, page: Path, *, link_torch: bool) -> str:
-    """Make a fresh environment from the Space's own files, and return its python."""
+def build_environment(folder: Path, page: Path) -> tuple[str, float]:
+    """Make a fresh environment from the Space's own files; return its python, and what the installation took."""
     front, _ = read_front_matter((page / "README.md").read_text(encoding="utf-8"), where="README.md")
     lines = (page / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    if link_torch:
-        lines = [line for line in lines if not line.startswith(("torch==", "--extra-index-url"))]
     text = "\n".join([*lines, f"gradio=={front['sdk_version']}"]) + "\n"
-    wanted, python = folder / "requirements.txt", folder / "bin" / "python"
-    if wanted.is_file() and wanted.read_text(encoding="utf-8") == text:
-        return str(python)  # of an earlier run that got this far
+    wanted, done, python = folder / "requirements.txt", folder / "seconds.txt", str(folder / "bin" / "python")
+    if done.is_file() and wanted.read_text(encoding="utf-8") == text:
+        return python, float(done.read_text(encoding="utf-8"))
+    start = time.monotonic()
     venv.create(folder, with_pip=True, clear=True)
-    if link_torch:
-        take_torch(folder)
-    wanted.with_suffix(".new").write_text(text, encoding="utf-8")
-    command = [str(python), "-m", "pip", "--quiet", "install", "-r", str(wanted.with_suffix(".new"))]
+    wanted.write_text(text, encoding="utf-8")
+    command = [python, "-m", "pip", "--quiet", "install", "-r", str(wanted)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     subprocess.run([python, "-m", "pip", "check"], check=True)
-    wanted.with_suffix(".new").rename(wanted)
-    return str(python)
-
-
-def take_torch(folder: Path) -> None:
-    """Make this interpreter's torch importable there, and known to pip."""
-    import torch
-
-    source = Path(torch.__file__).resolve().parent.parent
-    target = next(folder.glob("lib/python*/site-packages"))
-    for pattern in ("torch", "torchgen", "functorch", "torch-*.dist-info"):
-        for item in source.glob(pattern):
-            (target / item.name).symlink_to(item)
+    seconds = time.monotonic() - start
+    done.write_text(str(seconds), encoding="utf-8")
+    return python, seconds
 
 
 def wait_for(port: int, server: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -50,8 +50,14 @@ BENCHMARKS: Final = (
         "scripts/measure_statistics.py",
     ),
     ("audit_benchmark", "Audit", "What an audit costs at several sizes.", "scripts/benchmark_audit.py"),
-    ("load", "The page under load", "Requests, slow clients, malformed bodies.", "scripts/load_test.py"),
-    ("page_start", "Start of the page", "", "scripts/measure_page_start.py"),
+    ("load", "The page under load", "Films and bad files of many clients for ten minutes.", "scripts/load_test.py"),
+    ("overload", "The page at twice its capacity", "A short run of the same script.", "scripts/load_test.py"),
+    (
+        "page_start",
+        "Start of the page",
+        "Until page and configuration are served, beside an empty Gradio application.",
+        "scripts/measure_page_start.py",
+    ),
     ("browser", "The page without a server", "Against the classifier.", "scripts/check_browser.py"),
     (
         "hostile_corpus",
@@ -107,6 +113,9 @@ def _render_file(described: Sequence[str]) -> str:
         return f"## {title}\n\n" + f"{words} Not measured yet; `{how}` writes it.".strip()
     content = json.loads(path.read_text(encoding="utf-8"))
     made = f" Made by `{how}`." if how else ""
+    if isinstance(content, Mapping) and "table" in content:  # what a script prints, with its goals
+        made += f" {content.get('note', '')}".rstrip()
+        content = content["table"]
     parts = [f"## {title}", f"{words}{made}", _describe_frames(name, content), render_content(content)]
     return "\n\n".join(part for part in parts if part)
 

@@ -91,7 +91,7 @@ def build_page(classifiers: Mapping[str, FractureClassifier], example_sets: Sequ
             with gr.Tab(texts.TAB_SEVERAL, id="several"):
                 add_batch(reader, sessions)
             with gr.Tab(texts.TAB_COMPARE, id="compare"):
-                add_comparison(reader, sessions)
+                add_comparison(reader, sessions, desk.current)
             with gr.Tab(texts.TAB_EVIDENCE, id="proof"):
                 proofs = gr.HTML(proof.render_proof(preset), elem_id="proof")
                 gr.HTML(proof.render_leaks() + proof.render_limits(), elem_id="leaks")

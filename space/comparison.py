@@ -20,13 +20,20 @@ from sessions import SessionFilms
 Shown = tuple[str, str, str]
 
 
-def add_comparison(reader: FilmReader, sessions: SessionFilms) -> None:
-    """Lay out the tab and connect it."""
+def add_comparison(reader: FilmReader, sessions: SessionFilms, on_desk: gr.State) -> None:
+    """Lay out the tab and connect it.
+
+    Args:
+        reader: Answers.
+        sessions: Notes whose film is whose.
+        on_desk: Path of the film of the first tab, which can be taken over.
+    """
     names, current = reader.names, gr.State(None)
     with gr.Column(elem_classes="sheet"):
         alone = f"<p class='soft'>{texts.COMPARE_ONE_MODEL}</p>" if len(names) == 1 else ""
         gr.HTML(f"<h2>{texts.COMPARE_TITLE}</h2><p class='soft'>{texts.COMPARE_NOTE}</p>{alone}")
         film = gr.File(label=texts.COMPARE_TITLE, show_label=False, elem_id="compared", elem_classes="drop", height=140)
+        take_over = gr.Button(texts.COMPARE_TAKE, size="sm", elem_id="take-over")
     verdict = gr.HTML("", elem_id="verdict")
     with gr.Row(equal_height=False):
         sides = [_add_side(reader, index) for index in range(2)]
@@ -39,13 +46,18 @@ def add_comparison(reader: FilmReader, sessions: SessionFilms) -> None:
         """Answer twice."""
         return compare_answers(reader, path, choices[0], choices[1], choices[2], choices[3])  # type: ignore[arg-type]
 
-    def take(path: str | None, before: str | None, request: gr.Request) -> tuple[str | None, None]:
-        """Keep the new film, and delete the one before."""
+    def take(
+        path: str | None, before: str | None, desk_path: str | None, request: gr.Request
+    ) -> tuple[str | None, None]:
+        """Keep the new film, and delete the one before, unless the first tab still shows it."""
         sessions.hold(request.session_hash, [path] if path else [])
-        sessions.release(request.session_hash, [before] if before and before != path else [])
+        sessions.release(request.session_hash, [before] if before and before not in (path, desk_path) else [])
         return path, None
 
-    film.upload(take, [film, current], [current, film], queue=False, **PRIVATE).then(compare, controls, shown, **busy)
+    taken = film.upload(take, [film, current, on_desk], [current, film], queue=False, **PRIVATE)
+    taken.then(compare, controls, shown, **busy)
+    taken_over = take_over.click(lambda path: path, on_desk, current, queue=False, **PRIVATE)
+    taken_over.then(compare, controls, shown, **busy)
     for chooser in choosers:
         chooser.input(compare, controls, shown, **busy)
 

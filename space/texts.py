@@ -221,7 +221,8 @@ COMPARE_NOTE: Final = (
     "started with."
 )
 COMPARE_ONE_MODEL: Final = "This page was started with one model, so the two sides differ in the map alone."
-COMPARE_EMPTY: Final = "Drop a film above."
+COMPARE_EMPTY: Final = "Give it a film above."
+COMPARE_TAKE: Final = "Take the film of the first tab"
 SIDE_LABELS: Final = ("Left", "Right")
 SAME_ANSWER: Final = "Both sides answer the same. Their probabilities differ by {points} percentage points."
 OTHER_ANSWER: Final = "The two sides answer differently. Their probabilities differ by {points} percentage points."
@@ -315,7 +316,7 @@ LEAK_LABELS: Final = {
 LEAK_WORDS: Final = "{num_copied} of {num_films} test films"
 LEAK_AUROC: Final = "The same small network on both splits: area under the ROC curve"
 LEAK_MORAL: Final = (
-    "A figure from the first row measures memory as well as skill. No figure of this page comes from it."
+    "A figure from the first row measures memory as well as skill. No other figure of this page comes from it."
 )
 DATASET_NAMES: Final = {
     "fracatlas": "FracAtlas",

@@ -1,6 +1,7 @@
-"""What was shown to a visitor is kept nowhere, and nothing of a visitor is kept who has left."""
+"""What was shown to a visitor is kept nowhere, nothing of one who has left, and a crowd is told to come back."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from gradio.state_holder import SessionState
 import app
 import forgetful
 from hf_fracture.inference.classifier import FractureClassifier
+from reader import FilmReader
 
 SESSION = "visitor"
 
@@ -86,12 +88,45 @@ def test_nobody_can_have_a_visitor_s_page_written_to_disk(page: Served) -> None:
     assert answer.status_code == 403
 
 
+def test_queue_that_is_full_says_so_and_takes_calls_again_once_it_is_not(
+    page: Served, film_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(FilmReader, "look", lambda *_: released.wait(120) and None)  # no film, after a long while
+    with httpx.Client(base_url=page.url, timeout=60) as client:
+        path = client.post("/gradio_api/upload", files={"files": ("a.png", film_path.read_bytes())}).json()[0]
+        explain = find_function(client, "explain")
+        call = {"data": [name_upload(path), "grad_cam", "measured"], "fn_index": explain["id"]}
+
+        def join(number: int) -> httpx.Response:
+            return client.post("/gradio_api/queue/join", json={**call, "session_hash": f"crowd {number}"})
+
+        answers = [join(number) for number in range(app.MAX_WAITING + 10)]
+        assert [answer.status_code for answer in answers[: app.MAX_WAITING]] == [200] * app.MAX_WAITING
+        assert answers[-1].status_code == 503
+        assert "full" in answers[-1].text.lower()
+        released.set()
+        end = time.monotonic() + 60
+        while (again := join(-1)).status_code == 503 and time.monotonic() < end:
+            time.sleep(0.2)
+    assert again.status_code == 200
+
+
+def find_function(client: httpx.Client, name: str) -> dict[str, Any]:
+    """Return the page's function of that name with the most outputs."""
+    found = [part for part in client.get("/config").json()["dependencies"] if part["api_name"] == name]
+    function: dict[str, Any] = max(found, key=lambda part: len(part["outputs"]))
+    return function
+
+
+def name_upload(path: str) -> dict[str, Any]:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
 def show_film(client: httpx.Client, path: str) -> None:
     """Have a film examined as the page's first tab does."""
-    config = client.get("/config").json()
-    take = next(part for part in config["dependencies"] if part["api_name"] == "take" and len(part["outputs"]) == 7)
-    film = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    call = {"data": [film, None, "measured"], "fn_index": take["id"], "session_hash": SESSION}
+    take = find_function(client, "take")
+    call = {"data": [name_upload(path), None, "measured"], "fn_index": take["id"], "session_hash": SESSION}
     client.post("/gradio_api/queue/join", json=call).raise_for_status()
     with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": SESSION}) as stream:
         messages = [json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:")]

@@ -107,6 +107,23 @@ def test_comparison_shows_two_answers_to_one_film(visit: Callable[..., "Visit"],
     assert "Both sides answer the same" in tab.page.inner_text("#verdict")
 
 
+def test_film_of_the_first_tab_can_be_compared_and_stays_there(
+    visit: Callable[..., "Visit"], film: Image.Image, film_path: Path, tmp_path: Path
+) -> None:
+    tab = visit()
+    tab.upload(film_path)
+    tab.open_tab(texts.TAB_COMPARE)
+    tab.page.get_by_role("button", name=texts.COMPARE_TAKE).click()
+    tab.page.wait_for_selector("#side-1 .viewer img.film", timeout=120_000)
+    film.rotate(5).save(tmp_path / "other.png")
+    tab.page.set_input_files("#compared input[type=file]", str(tmp_path / "other.png"))
+    tab.page.wait_for_function("document.querySelector('#side-1').innerText.includes('other.png')", timeout=120_000)
+    tab.open_tab(texts.TAB_ONE)
+    tab.page.locator("#part input").click()  # has the film judged again
+    tab.page.get_by_role("option", name="hand").click()
+    tab.page.wait_for_function("document.querySelector('#answer').innerText.includes('test films of the hand')")
+
+
 def test_evidence_is_drawn_with_words_beside_every_plot(visit: Callable[..., "Visit"]) -> None:
     tab = visit()
     tab.open_tab(texts.TAB_EVIDENCE)

@@ -359,14 +359,15 @@ def write_table(table: str, trials: Mapping[str, Trial], work_dir: Path) -> None
 
 
 def main(table: str, folders: Mapping[str, Path], weights_dir: Path, work_dir: Path, names: list[str]) -> None:
-    """Run what is not done yet."""
+    """Run what is not done yet, and write the table after each; what is done is described again."""
     trials = TABLES[table]()
     parts = ("validation", "test") if table == "recipes" else ("validation",)
-    for name in names or trials:
+    missing = [name for name in names or trials if not (work_dir / table / slug(name) / "row.json").is_file()]
+    write_table(table, trials, work_dir)
+    for name in missing:
+        print(f"{table}: {name}", file=sys.stderr, flush=True)
         out_dir = work_dir / table / slug(name)
-        if not (out_dir / "row.json").is_file():
-            print(f"{table}: {name}", file=sys.stderr, flush=True)
-            run_trial(trials[name], load_films(trials[name].films, folders), weights_dir, out_dir, parts=parts)
+        run_trial(trials[name], load_films(trials[name].films, folders), weights_dir, out_dir, parts=parts)
         write_table(table, trials, work_dir)
 
 

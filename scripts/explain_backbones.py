@@ -166,12 +166,12 @@ def compare_closed_form(name: str) -> dict[str, Any] | None:
     torch.manual_seed(0)
     side = BACKBONES[name].input_size_px
     model = build_classifier(name, pretrained=False).eval()  # type: ignore[no-untyped-call]
-    head = read_pooled_head(model)
-    if head is None:
-        return None
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter) * (parameter.std() if parameter.numel() > 1 else 1.0))
+    head = read_pooled_head(model)
+    if head is None:
+        return None
     pixels = np.random.default_rng(0).normal(size=(3, side, side)).astype(np.float32)
     with torch.no_grad():
         states = model(torch.from_numpy(pixels)[None], output_hidden_states=True).hidden_states

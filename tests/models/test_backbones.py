@@ -145,7 +145,7 @@ def test_weights_that_lack_a_single_tensor_of_the_backbone_are_refused(tiny_back
     tensors = load_file(path)
     del tensors[next(name for name in tensors if name.endswith("convolution.weight"))]
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(MissingInputError, match="1 of its .* tensors are absent"):
+    with pytest.raises(MissingInputError, match=r"1 of its .* tensors are absent"):
         build_classifier(str(tiny_backbone_dir))
 
 

@@ -1,6 +1,7 @@
 """Is an `evaluation.json` whole: every key there, every figure a number inside its interval.
 
-The keys are those that `report` describes. May depend on `errors`, `labels` and `report`.
+The keys are those that `report` describes. May depend on `errors`, `labels`, `metrics`, `report`,
+`selective` and `shortcuts`.
 """
 
 import math
@@ -8,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hf_fracture.errors import ModelFolderError
-from hf_fracture.evaluation.report import POINT_FIGURES, SCHEMA_VERSION
+from hf_fracture.evaluation.metrics import PREVALENCES
+from hf_fracture.evaluation.report import COVERAGES, POINT_FIGURES, SCHEMA_VERSION
 from hf_fracture.evaluation.selective import SELECTIVE_FIGURES
+from hf_fracture.evaluation.shortcuts import FRAME_FEATURES
 from hf_fracture.labels import OPERATING_POINT_NAMES
 
 METHODS: Final = ("expanded_percentile", "percentile", "wilson", "exact", "wald", "none")
@@ -104,7 +107,12 @@ _SPEC: Final[dict[str, _Spec]] = {
         {
             "frame": (
                 None,
-                {"auroc": _FIGURE, "num_training_films": int, "above_limit": bool, "importances": dict},
+                {
+                    "auroc": _FIGURE,
+                    "num_training_films": int,
+                    "above_limit": bool,
+                    "importances": dict.fromkeys(FRAME_FEATURES, _NUMBER),
+                },
             ),
             "blanked_body": (None, _EFFECT),
             "masked_marks": (None, _EFFECT),
@@ -128,7 +136,7 @@ def check_evaluation(content: Mapping[str, Any]) -> None:
         raise ModelFolderError(
             f"Expected evaluation.json of schema {SCHEMA_VERSION}, got {version}. Run hf-fracture evaluate again."
         )
-    problem = _find_problem(content, _SPEC, "")
+    problem = _find_problem(content, _SPEC, "") or _find_missing_row(content)
     if problem is not None:
         raise ModelFolderError(
             f"Expected evaluation.json to follow schema {SCHEMA_VERSION}, but {problem}. Run hf-fracture evaluate "
@@ -150,6 +158,19 @@ def _find_problem(value: Any, spec: _Spec, path: str) -> str | None:
     if spec == _FIGURE:
         return _find_in_figure(value, path)
     return _find_in_leaf(value, spec, path)
+
+
+def _find_missing_row(content: Mapping[str, Any]) -> str | None:
+    """Return which list has another number of rows than it should, or None."""
+    calibration, num_films = content["calibration"], content["cohort"]["num_films"]
+    wanted = {"/selective/risk_at_coverage": (content["selective"]["risk_at_coverage"], len(COVERAGES))}
+    for state in ("before", "after"):
+        if calibration[state] is not None:
+            wanted[f"/calibration/{state}/bins"] = calibration[state]["bins"], min(calibration["num_bins"], num_films)
+    for name, point in content["operating_points"]["points"].items():
+        wanted[f"/operating_points/points/{name}/predictive_values"] = point["predictive_values"], len(PREVALENCES)
+    found = (f"{path} has {len(rows)} rows in place of {n}" for path, (rows, n) in wanted.items() if len(rows) != n)
+    return next(found, None)
 
 
 def _find_in_object(value: Any, spec: Mapping[str, _Spec], path: str) -> str | None:

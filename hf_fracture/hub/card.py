@@ -210,7 +210,11 @@ def render_readme(
     table = results.render_inflation(inflation) if inflation else "Not measured yet."
     readme = replace_section(replace_section(readme, "results", summary), "inflation", table)
     if "<!-- cross_dataset:begin -->" in readme:
-        readme = replace_section(readme, "cross_dataset", results.render_cross_dataset(cross_dataset))
+        own = _read_measurement(model_dir, CROSS_DATASET_NAME)
+        rows = {"model_rows": own["model_rows"]} if own else {}
+        readme = replace_section(
+            readme, "cross_dataset", results.render_cross_dataset({**rows, **(cross_dataset or {})})
+        )
     return readme
 
 

@@ -70,7 +70,7 @@ def describe_cohort(evaluation: Mapping[str, Any]) -> str:
         f"Measured on the {dataset['split']} split of {dataset['name']}: {cohort['num_films']} films in "
         f"{cohort['num_groups']} groups, {cohort['num_fractured']} of them fractured (prevalence "
         f"{format_number(cohort['prevalence'])}). {leaks} Intervals: {bootstrap['num_resamples']:,} resamples of "
-        "groups."
+        "groups; Wilson's for shares of films, expanded percentiles for the rest."
     )
 
 
@@ -264,7 +264,7 @@ def render_cross_dataset(content: Mapping[str, Any] | None) -> str:
         table = render_table(
             ["tested on", *_TRANSFER_HEADER], [_describe_transfer(row)[1:] for row in content["model_rows"]]
         )
-        parts.append(f"This model, without the films that both datasets hold:\n\n{table}")
+        parts.append(f"The model itself, without the films that both datasets hold:\n\n{table}")
     if "rows" in content:
         recipe = content["recipe"]
         shared = "; ".join(
@@ -402,7 +402,9 @@ def _render_alterations(rows: list[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return render_table(["films", "AUROC", "change of AUROC", "calls that change at the balanced point"], cells)
+    table = render_table(["films", "AUROC", "change of AUROC", "calls that change at the balanced point"], cells)
+    plain = any(row["auroc"]["method"] == "percentile" for row in rows)
+    return f"{table}\n\nIntervals of these rows: percentiles, not widened." if plain else table
 
 
 def render_inflation(inflation: Mapping[str, Any]) -> str:

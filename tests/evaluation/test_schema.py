@@ -7,12 +7,14 @@ import pytest
 
 from hf_fracture.config import FractureRecord, OperatingPoint, Triage
 from hf_fracture.errors import ModelFolderError
+from hf_fracture.evaluation.bootstrap import Estimate
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.guarantees import measure_guarantee
 from hf_fracture.evaluation.predictions import Predictions
 from hf_fracture.evaluation.report import Probes, Provenance, evaluate_predictions
 from hf_fracture.evaluation.robustness import measure_alterations
 from hf_fracture.evaluation.schema import check_evaluation
+from hf_fracture.evaluation.shortcuts import FRAME_FEATURES, FrameProbe
 
 FEW = Resampling(num_resamples=20)
 TRIAGE = Triage(screening=0.2, rule_in=0.6)
@@ -45,10 +47,17 @@ def content(draw_study: Callable[..., Predictions]) -> dict[str, Any]:
         record=record,
         provenance=Provenance(model={"name": "m", "sha256": "0", "trained_on": ["x"]}, dataset=DATASET),
         resampling=FEW,
-        probes=Probes(robustness=effects, blanked_body=effects[0], masked_marks=effects[0]),
+        probes=Probes(frame=FRAME, robustness=effects, blanked_body=effects[0], masked_marks=effects[0]),
     )
     written: dict[str, Any] = json.loads(json.dumps(report.to_dict()))
     return written
+
+
+FRAME = FrameProbe(
+    auroc=Estimate(value=0.6, lower=0.5, upper=0.7, method="expanded_percentile"),
+    trained_on=9,
+    importances=dict.fromkeys(FRAME_FEATURES, 1 / len(FRAME_FEATURES)),
+)
 
 
 def list_places(value: Any) -> Iterator[list[str | int]]:
@@ -80,6 +89,22 @@ def test_deleting_any_one_key_is_noticed(content: dict[str, Any]) -> None:
         del find_parent(broken, way)[way[-1]]
         with pytest.raises(ModelFolderError):
             check_evaluation(broken)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("selective", "risk_at_coverage"),
+        ("calibration", "before", "bins"),
+        ("calibration", "after", "bins"),
+        ("operating_points", "points", "screening", "predictive_values"),
+    ],
+)
+def test_a_row_that_is_missing_is_noticed(content: dict[str, Any], way: tuple[str, ...]) -> None:
+    broken = copy.deepcopy(content)
+    del find_parent(broken, [*way])[way[-1]][1]
+    with pytest.raises(ModelFolderError, match=f"{'/'.join(way)} has .* rows in place of"):
+        check_evaluation(broken)
 
 
 def test_any_number_that_is_none_is_noticed(content: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ After a wanted change of the card, look at the one that `render_card` gives for 
 `model_folder_card.md`.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -21,6 +22,7 @@ from hf_fracture.config import FractureRecord
 from hf_fracture.data.ledger import load_ledger
 from hf_fracture.errors import MissingInputError, ModelFolderError, OutputExistsError, UsageError
 from hf_fracture.evaluation.figures import Resampling
+from hf_fracture.evaluation.measured_model import hash_weights
 from hf_fracture.evaluation.predictions import build_predictions
 from hf_fracture.evaluation.report import Provenance, evaluate_predictions, write_evaluation
 from hf_fracture.hub import checklists, results
@@ -394,6 +396,13 @@ def test_probes_that_were_not_asked_for_are_not_measured() -> None:
     assert results.render_robustness(evaluation).startswith("Not measured yet")
 
 
+def test_rows_whose_intervals_were_not_widened_say_so() -> None:
+    evaluation = read_json(GOLDEN_DIR / "evaluation.json")
+    assert "not widened" not in results.render_robustness(evaluation)
+    evaluation["robustness"][0]["auroc"]["method"] = "percentile"
+    assert "Intervals of these rows: percentiles, not widened." in results.render_robustness(evaluation)
+
+
 def test_inflation_table_shows_each_split() -> None:
     figure = {"value": 0.98, "lower": 0.96, "upper": 0.99}
     row = {"protocol": "as published", "num_films": 506, "num_copied": 499, "auroc": figure, "accuracy": figure}
@@ -403,6 +412,17 @@ def test_inflation_table_shows_each_split() -> None:
     told = row | {"frames": {"auroc": {"value": 0.91, "lower": 0.86, "upper": 0.95}, "above_limit": True}}
     table = results.render_inflation({"dataset": "kaggle_multi_region", "rows": [told, row]})
     assert table.count("0.910 (0.860 to 0.950) on as published**") == 1
+
+
+def test_readme_shows_the_shipped_model_on_another_dataset_above_the_matrix(model_dir: Path) -> None:
+    own = read_json(model_dir / "cross_dataset.json")
+    matrix = {name: part for name, part in own.items() if not name.startswith("model_")}
+    sections = [f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("results", "inflation", "cross_dataset")]
+    readme = render_readme("".join(sections), model_dir, None, matrix)
+    rows = [readme.index(format_estimate(row["auroc"])) for row in (*own["model_rows"], own["rows"][0])]
+    assert rows == sorted(rows)
+    (model_dir / "cross_dataset.json").unlink()
+    assert "The model itself" not in render_readme(readme, model_dir, None, matrix)
 
 
 def test_markers_must_be_there_once() -> None:
@@ -431,6 +451,33 @@ def test_model_card_is_that_of_the_shipped_model(repository_dir: Path) -> None:
     card = render_card(DEFAULT_MODEL_DIR)
     assert (repository_dir / "model_card.md").read_text(encoding="utf-8") == card, "Run make style."
     check_card(DEFAULT_MODEL_DIR)
+
+
+def list_ways(value: Any) -> Iterator[tuple[str | int, ...]]:
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        yield (key,)
+        yield from ((key, *rest) for rest in list_ways(part))
+
+
+@pytest.mark.slow
+def test_deleting_any_one_entry_of_the_shipped_evaluation_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(DEFAULT_MODEL_DIR, tmp_path / "model"))
+    sha256 = hash_weights(folder)
+    monkeypatch.setattr("hf_fracture.hub.card.hash_weights", lambda _: sha256)
+    check_card(folder)
+    text = (folder / "evaluation.json").read_text(encoding="utf-8")
+    ways = list(list_ways(json.loads(text)))
+    assert len(ways) > 900
+    for way in ways:
+        broken = json.loads(text)
+        parent = functools.reduce(lambda value, key: value[key], way[:-1], broken)
+        del parent[way[-1]]
+        (folder / "evaluation.json").write_text(json.dumps(broken), encoding="utf-8")
+        with pytest.raises(ModelFolderError):
+            check_card(folder)
 
 
 def test_every_published_figure_of_the_shipped_model_is_that_of_its_evaluation(repository_dir: Path) -> None:

@@ -48,7 +48,7 @@ _STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;color:#111;background:#fff;margin:2rem auto;max-width:62rem;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.2rem;margin-top:2.2rem}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:#444;padding:.3rem 0}.scroll{overflow-x:auto}
+caption{text-align:left;color:#444;padding:.3rem 0}.scroll{overflow-x:auto}.scroll+.scroll{margin-top:1rem}
 th,td{border-bottom:1px solid #ccc;padding:.3rem .5rem;text-align:left;vertical-align:top}
 thead th{border-bottom:2px solid #111}figure{margin:0}figcaption{font-size:.88rem;color:#444}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1.2rem}.wide{grid-column:1/-1}
@@ -321,6 +321,8 @@ def _keep_together(cell: str) -> str:
 def _in_one_line(value: Any) -> str:
     if value is None:
         return "not recorded"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -234,12 +234,14 @@ def describe(figure: Estimate, *, decimals: int = 3) -> str:
     '0.912 (0.880 to 0.940)'
     >>> describe(Estimate(value=None, lower=None, upper=None, method="none"))
     'not defined'
+    >>> describe(Estimate(value=-0.0004, lower=-0.02, upper=0.019, method="expanded_percentile"))
+    '0.000 (-0.020 to 0.019)'
     """
     if figure.value is None:
         return "not defined"
     if figure.lower is None or figure.upper is None:
-        return f"{figure.value:.{decimals}f}"
-    return f"{figure.value:.{decimals}f} ({figure.lower:.{decimals}f} to {figure.upper:.{decimals}f})"
+        return f"{figure.value:z.{decimals}f}"
+    return f"{figure.value:z.{decimals}f} ({figure.lower:z.{decimals}f} to {figure.upper:z.{decimals}f})"
 
 
 def _name_sources(names: Sequence[str]) -> str:

@@ -1,8 +1,10 @@
 """The page's second half as HTML: how often the model is wrong, and what it is for.
 
-Every figure comes from the model folder's own `evaluation.json`. May depend on `texts` and `panels`.
+Every figure comes from the model folder's own `evaluation.json` and `cross_dataset.json`. May depend on `texts` and
+`panels`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -21,16 +23,55 @@ def render_summary(classifier: FractureClassifier) -> str:
     cohort = texts.EVIDENCE_COHORT.format(
         num_films=f"{evaluation['cohort']['num_films']:,}",
         num_fractured=f"{evaluation['cohort']['num_fractured']:,}",
-        dataset=escape(texts.DATASET_NAMES.get(evaluation["dataset"]["name"], str(evaluation["dataset"]["name"]))),
+        dataset=escape(name_dataset(str(evaluation["dataset"]["name"]))),
         split=escape(str(evaluation["dataset"]["split"])),
         chosen_on=escape(str(evaluation["operating_points"]["chosen_on"])),
     )
     auroc = evaluation["metrics"]["auroc"]
     area = texts.EVIDENCE_AUROC.format(value=f"{auroc['value']:.3f}", interval=_format_area(auroc))
     return (
-        f"<section class='sheet'>{title}<p>{cohort}</p><p>{area}</p>{_render_points(evaluation)}"
+        f"<section class='sheet'>{title}<p>{cohort}</p><p>{area}</p>"
+        f"{_render_elsewhere(classifier)}{_render_points(evaluation)}"
         f"{_render_triage(evaluation)}{_render_parts(evaluation)}</section>"
     )
+
+
+def read_measurement(classifier: FractureClassifier, name: str) -> dict[str, Any] | None:
+    """Return a file of measurements of a model's folder; None if there is none."""
+    path = classifier.model_dir / name
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def read_elsewhere(classifier: FractureClassifier) -> list[dict[str, Any]]:
+    """Return how the model does at home and on other collections of films; empty if that was not measured."""
+    measured = read_measurement(classifier, "cross_dataset.json") or {}
+    weights = ((classifier.evaluation or {}).get("model") or {}).get("sha256")
+    rows: list[dict[str, Any]] = measured.get("model_rows") or []
+    return rows if weights is not None and measured.get("model_sha256") == weights else []
+
+
+def _render_elsewhere(classifier: FractureClassifier) -> str:
+    """Say in a sentence each how the model does on collections that it was not trained on."""
+    return "".join(
+        "<p>"
+        + texts.EVIDENCE_ELSEWHERE.format(
+            num_films=row["num_films"],
+            dataset=escape(name_dataset(row["tested_on"])),
+            value=f"{row['auroc']['value']:.3f}",
+            interval=_format_area(row["auroc"]),
+        )
+        + "</p>"
+        for row in read_elsewhere(classifier)
+        if row["tested_on"] not in row["trained_on"]
+    )
+
+
+def name_dataset(name: str) -> str:
+    """Return a dataset's name for people."""
+    return texts.DATASET_NAMES.get(name, name)
 
 
 def render_use(classifier: FractureClassifier) -> str:
@@ -70,6 +111,7 @@ def describe_model(classifier: FractureClassifier, names: Sequence[str]) -> dict
         "body_parts_measured": measured,
         "views": list(record.views) if record else [],
         "evaluation": None if evaluation is None else _summarise(evaluation),
+        "elsewhere": read_elsewhere(classifier),
         "use": list(texts.FOR),
         "not_for": [
             *(line.format(modality=texts.MODALITY_NAMES[modality]) for line in texts.NOT_FOR),

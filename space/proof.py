@@ -2,18 +2,18 @@
 
 Every figure comes from the model folder's own files (`evaluation.json`, `attribution.json`, `gate.json`,
 `export.json`) or from `figures.json` beside this module, which `scripts/build_page_figures.py` writes. May depend on
-`plots`, `panels`, `evidence` (for its tables), `texts` and `hf_fracture.inference`.
+`plots`, `panels`, `evidence`, `texts` and `hf_fracture.inference`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any, Final
 
 import texts
-from evidence import render_table
+from evidence import name_dataset, read_elsewhere, read_measurement, render_table
 from hf_fracture.inference.classifier import FractureClassifier
 from panels import MIXED, format_share, name_method
 from plots import Strip, render_reliability, render_shares, render_strips
@@ -33,11 +33,12 @@ def render_proof(classifier: FractureClassifier) -> str:
         (texts.PROOF_TITLE, _render_headline(evaluation)),
         (texts.CALIBRATION_TITLE, _render_calibration(evaluation)),
         (texts.GROUPS_TITLE, _render_groups(evaluation)),
+        (texts.ELSEWHERE_TITLE, _render_elsewhere(read_elsewhere(classifier))),
         (texts.COPIES_TITLE, _render_copies(evaluation)),
         (texts.SHORTCUTS_TITLE, _render_shortcuts(evaluation)),
         (texts.MAPS_TITLE, _render_maps(classifier.attribution_scores)),
-        (texts.GATE_TITLE, _render_gate(_read(classifier, "gate.json"))),
-        (texts.EXPORT_TITLE, _render_export(_read(classifier, "export.json"))),
+        (texts.GATE_TITLE, _render_gate(read_measurement(classifier, "gate.json"))),
+        (texts.EXPORT_TITLE, _render_export(read_measurement(classifier, "export.json"))),
     )
     return "".join(_sheet(title, content) for title, content in panels if content)
 
@@ -53,7 +54,7 @@ def render_leaks() -> str:
         label = texts.LEAK_LABELS.get(row["protocol"], row["protocol"])
         bars.append(render_shares(label, row["num_copied"] / row["num_films"], words))
         strips.append(Strip(label, row["auroc"]))
-    note = texts.LEAK_NOTE.format(dataset=escape(_name(str(figures["leaks"]["dataset"]))))
+    note = texts.LEAK_NOTE.format(dataset=escape(name_dataset(str(figures["leaks"]["dataset"]))))
     plot = render_strips(strips, axis=AUROC_AXIS, too_few=texts.EVIDENCE_TOO_FEW)
     return _sheet(
         texts.LEAK_TITLE, f"<p>{note}</p>{''.join(bars)}<h3>{texts.LEAK_AUROC}</h3>{plot}<p>{texts.LEAK_MORAL}</p>"
@@ -61,30 +62,22 @@ def render_leaks() -> str:
 
 
 def render_limits() -> str:
-    """Return the panel of limits, the first of them in figures: what films of another collection cost."""
-    lines = f"<ul>{''.join(f'<li>{line}</li>' for line in texts.LIMITS)}</ul>"
-    return _sheet(texts.LIMITS_TITLE, f"{lines}{_render_elsewhere(_read_figures().get('elsewhere'))}")
+    """Return the panel of limits."""
+    return _sheet(texts.LIMITS_TITLE, f"<ul>{''.join(f'<li>{line}</li>' for line in texts.LIMITS)}</ul>")
 
 
-def _render_elsewhere(figures: Mapping[str, Any] | None) -> str:
-    """Return how a small network does at home and on another collection of films."""
-    if not figures:
-        return ""
+def _render_elsewhere(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return how the model does at home and on other collections of films."""
     strips = [
         Strip(
-            texts.ELSEWHERE_LABEL.format(trained=_name(row["trained_on"]), tested=_name(row["tested_on"])),
+            name_dataset(row["tested_on"]),
             row["auroc"],
             texts.GROUP_COUNT.format(num_films=row["num_films"], num_fractured=row["num_fractured"]),
         )
-        for row in figures["rows"]
+        for row in rows
     ]
     plot = render_strips(strips, axis=AUROC_AXIS, too_few=texts.EVIDENCE_TOO_FEW)
-    return f"<h3>{texts.ELSEWHERE_TITLE}</h3><p>{texts.ELSEWHERE_NOTE}</p>{plot}"
-
-
-def _name(dataset: str) -> str:
-    """Return a dataset's name for people."""
-    return texts.DATASET_NAMES.get(dataset, dataset)
+    return f"<p>{texts.ELSEWHERE_NOTE}</p>{plot}" if rows else ""
 
 
 def _sheet(title: str, content: str) -> str:
@@ -96,7 +89,7 @@ def _render_headline(evaluation: Mapping[str, Any]) -> str:
     note = texts.PROOF_NOTE.format(
         num_films=f"{cohort['num_films']:,}",
         num_fractured=cohort["num_fractured"],
-        dataset=escape(_name(str(evaluation["dataset"]["name"]))),
+        dataset=escape(name_dataset(str(evaluation["dataset"]["name"]))),
         split=escape(str(evaluation["dataset"]["split"])),
         num_leaked=evaluation["dataset"]["num_leaked_films"],
         resamples=f"{evaluation['bootstrap']['num_resamples']:,}",
@@ -230,14 +223,6 @@ def _format_difference(difference: float | None) -> str:
         return texts.EXPORT_UNMEASURED
     points = 100 * abs(difference)
     return "below 0.1 points" if points < 0.1 else f"{points:.0f} points" if points >= 9.5 else f"{points:.1f} points"
-
-
-def _read(classifier: FractureClassifier, name: str) -> dict[str, Any] | None:
-    path = classifier.model_dir / name
-    if not path.is_file():
-        return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 @lru_cache(maxsize=1)

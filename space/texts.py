@@ -159,6 +159,10 @@ EVIDENCE_COHORT: Final = (
     "Ranges are 95% intervals; thresholds were chosen on {chosen_on}."
 )
 EVIDENCE_AUROC: Final = "Area under the ROC curve: <b>{value}</b> ({interval}). 0.5 is guessing, 1 is perfect."
+EVIDENCE_ELSEWHERE: Final = (
+    "On {num_films} films of another collection, {dataset}, which it never saw: <b>{value}</b> ({interval}). Expect no "
+    "more for films of your own."
+)
 EVIDENCE_COLUMNS: Final = ("Point", "Says fracture from", "Sensitivity", "Specificity", "In 100 films of each kind")
 EVIDENCE_COUNTS: Final = "misses {missed} fractures, {alarms} false alarms"
 EVIDENCE_TRIAGE: Final = (
@@ -325,10 +329,9 @@ DATASET_NAMES: Final = {
 }
 ELSEWHERE_TITLE: Final = "At home and elsewhere"
 ELSEWHERE_NOTE: Final = (
-    "Not the model of this page, but small networks, all trained in one way: area under the ROC curve on films of the "
-    "collection that they were trained on, and of another one."
+    "Area under the ROC curve on test films of the collection that it was trained on, and of others that it never saw. "
+    "Films that two collections share are left out. Expect the lower figure for films of your own."
 )
-ELSEWHERE_LABEL: Final = "trained on {trained}, tested on {tested}"
 LIMITS_TITLE: Final = "Limits"
 LIMITS: Final = (
     "Trained and tested on films of one public dataset. At another hospital, with other machines, it will do worse.",

@@ -86,7 +86,8 @@ def add_endpoints(reader: FilmReader) -> None:
             model: Name of the model; the first by default.
 
         Returns:
-            model, revision, models (all names), trained_on, modality, body_parts, views, operating_points, evaluation
+            model, revision, models (all names), trained_on, modality, body_parts, views, operating_points, elsewhere
+            (rows on other collections of films: tested_on, num_films, auroc; empty if not measured), evaluation
             (cohort, auroc and rates at each operating point with 95% intervals; null if it was never measured), use,
             not_for (sentences).
         """

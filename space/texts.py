@@ -291,8 +291,9 @@ GATE_SETS: Final = {
     "validation": "validation films",
     "test": "test films",
     "kaggle_clean": "films of another collection (Kaggle)",
-    "no radiographs, kinds it was fitted on": "kinds of pictures that the gate was fitted on",
-    "no radiographs, kinds it has not seen": "kinds that it had never seen, of which:",
+    "phantoms": "drawings, such as those of this page",
+    "no radiographs, kinds it was fitted on": "all kinds that the gate was fitted on",
+    "no radiographs, kinds it has not seen": "all kinds that it had never seen",
 }
 EXPORT_TITLE: Final = "The same answers everywhere?"
 EXPORT_NOTE: Final = (

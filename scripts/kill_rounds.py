@@ -6,7 +6,8 @@ Each round starts one command on tiny inputs of drawn phantoms, sends SIGKILL to
 moment of the time that an undisturbed run took, and then runs the same command to its end. Afterwards the outputs must
 equal the undisturbed run's, with no file more and none less; what is read in between must be whole. Commands are forked
 from one process that has imported everything, so that most kills fall into the work and not into the imports.
-Writes scripts/results/kill_rounds.json; the exit status is 1 if a round failed.
+Writes scripts/results/kill_rounds.json, in which stages that were left out by --stages keep their earlier account; the
+exit status is 1 if a round failed.
 """
 
 import argparse
@@ -396,8 +397,8 @@ def fresh(folder: Path, stage: Stage) -> Iterator[None]:
     shutil.rmtree(folder)
 
 
-def run(num_rounds: int, names: list[str] | None, seed: int) -> dict[str, Any]:
-    """Kill every stage its share of the rounds, and return the account."""
+def run(num_rounds: int, names: list[str] | None, seed: int) -> dict[str, dict[str, Any]]:
+    """Kill every stage its share of the rounds, and return the account of each."""
     sys.path.insert(0, str(ROOT))
     from tests.hub.stub_hub import start_hub
 
@@ -408,7 +409,7 @@ def run(num_rounds: int, names: list[str] | None, seed: int) -> dict[str, Any]:
         stages = {name: stage for name, stage in inputs.list_stages().items() if names is None or name in names}
         home = {**hub.environment(Path(scratch) / "home"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
         nursery = Nursery(home)
-        accounts = {}
+        accounts: dict[str, dict[str, Any]] = {}
         try:
             total = sum(stage.weight for stage in stages.values())
             for name, stage in stages.items():
@@ -417,6 +418,11 @@ def run(num_rounds: int, names: list[str] | None, seed: int) -> dict[str, Any]:
                 print(f"{name}: {json.dumps(accounts[name])}", file=sys.stderr, flush=True)
         finally:
             nursery.close()
+    return accounts
+
+
+def add_up(accounts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the totals over all stages, and the stages."""
     return {
         "rounds": sum(account["rounds"] for account in accounts.values()),
         "killed_before_their_end": sum(account["killed"] for account in accounts.values()),
@@ -436,10 +442,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT_PATH)
     args = parser.parse_args()
-    account = {
-        "command": f"python scripts/kill_rounds.py --rounds {args.rounds}",
-        **run(args.rounds, args.stages, args.seed),
-    }
+    earlier = json.loads(args.out.read_text(encoding="utf-8"))["stages"] if args.stages and args.out.is_file() else {}
+    accounts = {**earlier, **run(args.rounds, args.stages, args.seed)}
+    account = {"command": "python scripts/kill_rounds.py --rounds 100", **add_up(accounts)}
     args.out.write_text(json.dumps(account, indent=2) + "\n", encoding="utf-8")
     return 1 if account["problems"] else 0
 

@@ -7,7 +7,7 @@ of `not_radiographs.py`; test films, the films of other datasets and the other h
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,22 @@ from not_radiographs import list_pictures  # type: ignore[import-not-found]
 from PIL import Image
 from tqdm import tqdm
 
+from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.evaluation.films import load_splits, select_split
-from hf_fracture.inference.gate_fitting import add_refusals, fit_model_gate
+from hf_fracture.inference.classifier import FractureClassifier
+from hf_fracture.inference.gate_fitting import (
+    GATE_REPORT_FILE,
+    add_refusals,
+    count_refusals,
+    fit_model_gate,
+    sum_refusals,
+    write_refusals,
+)
+from hf_fracture.models.checkpoint import read_json, write_json
 
 SEED = 0
 MAX_OTHER_FILMS = 250
+NUM_PHANTOMS = 50
 
 
 def read_films(rows: Any, name: str) -> Iterator[Image.Image]:
@@ -43,10 +54,30 @@ def main(model_dir: Path, dataset: str, others: dict[str, str]) -> None:
     for name, folder in others.items():
         rows = select_split(load_splits(folder), "test").shuffle(seed=SEED)
         report(model_dir, name, read_films(rows.select(range(min(MAX_OTHER_FILMS, len(rows)))), name))
-    for half, kinds in (("fit", "kinds it was fitted on"), ("held_out", "kinds it has not seen")):
-        report(model_dir, f"no radiographs, {kinds}", (picture for _, each, picture in pictures if each == half))
-    for kind in dict.fromkeys(kind for kind, half, _ in pictures if half == "held_out"):
-        report(model_dir, f"no radiographs: {kind}", (picture for each, _, picture in pictures if each == kind))
+    report(model_dir, "phantoms", (draw_phantom(seed, fractured=seed % 2 == 0).image for seed in range(NUM_PHANTOMS)))
+    kinds = {}
+    for half, words in (("fit", "kinds it was fitted on"), ("held_out", "kinds it has not seen")):
+        chosen = [row for row in pictures if row[1] == half]
+        kinds[words] = list(dict.fromkeys(kind for kind, _, _ in chosen))
+        report_kinds(model_dir, f"no radiographs, {words}", chosen)
+    path = model_dir / GATE_REPORT_FILE
+    write_json(path, {**read_json(path), "pictures": kinds})
+
+
+def report_kinds(model_dir: Path, name: str, pictures: Sequence[tuple[str, str, Image.Image]]) -> None:
+    """Count refusals kind by kind, and add their sum, and the kinds that were missed in part, to gate.json."""
+    classifier = FractureClassifier(model_dir, model=model_dir.name)
+    by_kind = {
+        f"no radiographs: {kind}": count_refusals(
+            classifier, (picture for each, _, picture in pictures if each == kind)
+        )
+        for kind in dict.fromkeys(kind for kind, _, _ in pictures)
+    }
+    total = sum_refusals(by_kind.values())
+    missed = {kind: counts for kind, counts in by_kind.items() if counts.num_refused < counts.num_films}
+    write_refusals(model_dir, {name: total, **missed})
+    told = {kind: f"{counts.num_refused} of {counts.num_films}" for kind, counts in missed.items()}
+    print(f"{name}: {total.num_refused} of {total.num_films} refused {total.by_code}; not all of {told}", flush=True)
 
 
 def report(model_dir: Path, name: str, pictures: Iterator[Image.Image]) -> None:

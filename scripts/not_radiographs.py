@@ -3,10 +3,12 @@
     python scripts/not_radiographs.py OUT_DIR      # writes them, to look at
 
 Pages are rendered with Chromium where it is installed; photographs come from packages that happen to be installed
-(scikit-learn, scipy, scikit-image, matplotlib). Every kind belongs to one half: the gate is fitted on the kinds of the
-one and measured on those of the other, so that its figure speaks of kinds that it has not seen.
+(scikit-learn, scikit-image, matplotlib, gradio). Every kind belongs to one half: the gate is fitted on the kinds of the
+one and measured on those of the other, so that its figure speaks of kinds that it has not seen. The alphabet divides
+them. A kind that was missed and then looked at is fitted from then on, and counts as unseen no more.
 """
 
+import importlib.util
 import io
 import shutil
 import subprocess
@@ -16,11 +18,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import drawn_pictures  # type: ignore[import-not-found]  # beside this file
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 PER_KIND = 8
+MIN_SIDE_PX = 128
 SIZE_PX = (640, 480)
 WORDS = (
     *("patient", "hospital", "report", "fracture", "image", "result", "value", "method", "table", "figure", "model"),
@@ -29,6 +33,10 @@ WORDS = (
 
 Pictures = Iterator[Image.Image]
 Random = np.random.Generator
+Draw = Callable[[Random], Image.Image]
+DRAWINGS: dict[str, Draw] = drawn_pictures.DRAWINGS
+_from_array: Callable[[NDArray[np.floating]], Image.Image] = drawn_pictures.to_picture
+_smooth: Callable[[Random, tuple[int, int], int], NDArray[np.float64]] = drawn_pictures.draw_smooth
 
 
 @dataclass(frozen=True)
@@ -53,24 +61,12 @@ def list_pictures() -> Iterator[tuple[str, str, Image.Image]]:
             yield kind.name, kind.half, picture
 
 
-def _from_array(values: NDArray[np.floating]) -> Image.Image:
-    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-
-
 def _repeat(draw_one: Callable[[Random], Image.Image]) -> Callable[[Random], Pictures]:
     def draw(rng: Random) -> Pictures:
         for _ in range(PER_KIND):
             yield draw_one(rng)
 
     return draw
-
-
-def _smooth(rng: Random, size: tuple[int, int], cells: int) -> NDArray[np.float64]:
-    """Return random smooth grey levels (H, W) in [0, 1]."""
-    small = Image.fromarray(rng.uniform(0, 255, (cells, cells)).astype(np.uint8))
-    values = np.asarray(small.resize(size, Image.Resampling.BICUBIC), dtype=np.float64)
-    levels: NDArray[np.float64] = (values - values.min()) / max(float(np.ptp(values)), 1.0)
-    return levels
 
 
 # --- without content ---------------------------------------------------------------------------------------------
@@ -255,18 +251,27 @@ def _draw_matplotlib_photographs(rng: Random) -> Pictures:
         return
     folder = Path(get_data_path()) / "sample_data"
     for path in sorted([*folder.glob("*.jpg"), *folder.glob("*.png")]):
-        if min((photograph := Image.open(path)).size) >= 128:
+        if min((photograph := Image.open(path)).size) >= MIN_SIDE_PX:
             yield from _vary(photograph, rng, PER_KIND)
 
 
 def _draw_skimage_photographs(rng: Random) -> Pictures:
     """Yield the photographs that scikit-image carries, where it is installed."""
-    try:
-        import skimage  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return
-    for path in sorted((Path(skimage.__file__).parent / "data").glob("*.[jp][pn]g")):
-        yield from _vary(Image.open(path), rng, 3)
+    yield from _draw_package_photographs("skimage", "data", rng)
+
+
+def _draw_gradio_photographs(rng: Random) -> Pictures:
+    """Yield the photographs that gradio carries (animals, a toy, a tower), where it is installed."""
+    yield from _draw_package_photographs("gradio", "media_assets/images", rng)
+
+
+def _draw_package_photographs(package: str, folder: str, rng: Random) -> Pictures:
+    """Yield the photographs in a folder of a package that need not be imported, and windows of them."""
+    spec = importlib.util.find_spec(package)
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted((Path(place) / folder).glob("*.[jp]*g")):
+            if min((photograph := Image.open(path)).size) >= MIN_SIDE_PX:
+                yield from _vary(photograph, rng, 3)
 
 
 def _draw_scene(rng: Random) -> Image.Image:
@@ -509,7 +514,10 @@ def _draw_cells(rng: Random) -> Image.Image:
 
 
 def _list_kinds() -> tuple[Kind, ...]:
-    """Divide the kinds between the halves by their order in the alphabet, so that nobody chooses."""
+    """Divide the kinds between the halves by their order in the alphabet, so that nobody chooses.
+
+    Those that were added later are divided among themselves, so that the older ones keep their half.
+    """
     drawn = {
         **{name: _repeat(draw) for name, draw in _ONE_BY_ONE.items()},
         "photographs_of_matplotlib": _draw_matplotlib_photographs,
@@ -518,8 +526,16 @@ def _list_kinds() -> tuple[Kind, ...]:
         "plots": _draw_plots,
         "web_pages": _draw_web_pages,
     }
-    return tuple(Kind(name, ("held_out", "fit")[index % 2], drawn[name]) for index, name in enumerate(sorted(drawn)))
+    added = {name: _repeat(draw) for name, draw in DRAWINGS.items()}
+    kinds = [
+        Kind(name, "fit" if name in _MISSED_ONCE else ("held_out", "fit")[index % 2], each[name])
+        for each in (drawn, added)
+        for index, name in enumerate(sorted(each))
+    ]
+    return (*kinds, Kind("photographs_of_gradio", "fit", _draw_gradio_photographs))
 
+
+_MISSED_ONCE = ("hand_of_skin", "head_slice")  # in part, when they were unseen
 
 _ONE_BY_ONE: dict[str, Callable[[Random], Image.Image]] = {
     "barcode": _draw_barcode,

@@ -21,7 +21,7 @@ from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
 RESULT: Final = Path(__file__).resolve().parent / "results" / "reproduction.json"
 METRICS: Final = {"auroc": "AUROC", "average_precision": "average precision", "brier_score": "Brier score"}
 START: Final = ("backbone", "backbone_revision", "num_stages")  # the same three stages come from several places
-SMOKE_NOTE: Final = "A smoke run shows that the chain works. It is not the release's recipe; its figures mean nothing."
+SMOKE_NOTE: Final = "A smoke run shows that the chain works. It is not the release's recipe, nor are these its figures."
 
 
 def main() -> None:

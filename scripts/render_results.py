@@ -42,7 +42,12 @@ RESULTS: Final = (
 )
 BENCHMARKS: Final = (
     ("bench", "Speed", "Ratios, side by side in one run.", "make bench"),
-    ("parity", "One answer everywhere", "torch, ONNX, int8 and pipeline.", "scripts/check_parity.py"),
+    (
+        "parity",
+        "One answer everywhere",
+        "The same films through every runtime, against torch.",
+        "scripts/check_parity.py",
+    ),
     (
         "scale",
         "Statistics at scale",

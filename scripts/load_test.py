@@ -159,7 +159,7 @@ async def measure(page: Page, args: argparse.Namespace) -> dict[str, Any]:
         await ask(visitors, alone_again, bad=False)
         await asyncio.sleep(0 if args.seconds < KEEP_SECONDS else LEAVE_SECONDS)
     return {
-        "machine": {"cpus": os.cpu_count(), "load_average": os.getloadavg()[0]},
+        "machine": {"cpus": os.cpu_count()},
         "model": alone.model,
         "alone": describe(alone),
         "capacity_per_second": capacity,
@@ -324,7 +324,6 @@ def tabulate(report: dict[str, Any]) -> list[dict[str, str]]:
     alone, load, overload, offered = (report[name] for name in ("alone", "load", "overload", "offered"))
     memory = report["memory_mb"]
     others = ("num_waits_said", "num_refused_by_full_queue", "num_errors")
-    waited = "none" if report["uploads_were_waited_for"] else "not waited for"
     rows = [
         ("machine", f"{report['machine']['cpus']} cores, shared with the clients", ""),
         ("a lone client: median", f"{alone['median_seconds']:.2f} s", ""),
@@ -351,8 +350,9 @@ def tabulate(report: dict[str, Any]) -> list[dict[str, str]]:
             "all; any; 0",
         ),
         ("answers afterwards", "yes" if report["answers_after_overload"] else "no", "yes"),
-        ("uploads left on disk", str(report["uploads_left"]), waited),
     ]
+    if report["uploads_were_waited_for"]:
+        rows.append(("uploads left on disk", str(report["uploads_left"]), "none"))
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 

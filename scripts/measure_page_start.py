@@ -51,7 +51,6 @@ def main() -> None:
         "ratio": ratio,
         "target": TARGET,
         "cpus": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
     }
     args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     medians = statistics.median(empty), statistics.median(page)

@@ -344,7 +344,7 @@ def split_enhancement(enhancement: str) -> tuple[str, ...]:
         hint = f" Did you mean {near[0][0]}?" if near and near[0] else ""
         raise UsageError(
             f"enhancement must be none, or of {', '.join(ENHANCEMENTS)} in this order and joined by '+', equalize or "
-            f"clahe but not both, got '{enhancement}'.{hint}"
+            f"clahe but not both, got '{enhancement[:60]}'.{hint}"
         )
     return steps
 

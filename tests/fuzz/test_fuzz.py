@@ -98,6 +98,45 @@ def test_what_fuzzing_or_reading_the_code_found_is_a_sentence_now(case: str, tmp
     assert len(str(caught.value)) < MAX_SENTENCE
 
 
+RECIPES_FOUND = {
+    "text for true": ("horizontal_flip: ../..", "true or false"),
+    "a number for text": ("backbone: .inf", "to be text"),
+    "a part of an epoch": ("freeze_epochs: 0.5", "an integer"),
+    "a number beyond all": ("noise_fraction: .nan", "a number"),
+    "a list for an enhancement": ("enhancement: [clahe]", "to be text"),
+    "an enhancement without end": (f"enhancement: {'x' * 5000}", "must be none, or of"),
+    "bytes that are no text": ("seed: \udcff", "to be YAML"),
+    "what sends data": ("push_to_hub: true", "as a flag"),
+    "who is told": ("report_to: [wandb]", "as a flag"),
+}
+
+
+@pytest.mark.parametrize("case", RECIPES_FOUND)
+def test_recipe_that_fuzzing_found_is_a_sentence_now(case: str, tmp_path: Path) -> None:
+    import argparse
+
+    from hf_fracture.cli.train import read_fields
+    from hf_fracture.errors import UsageError
+
+    line, words = RECIPES_FOUND[case]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_bytes(f"evidence_weight: 0\n{line}\n".encode("utf-8", "surrogateescape"))
+    given = argparse.Namespace(config=str(recipe), **({} if "backbone" in line else {"backbone": "resnet-18"}))
+    with pytest.raises(UsageError, match=words) as caught:
+        read_fields(given, output_dir=tmp_path / "out")
+    assert len(str(caught.value)) < MAX_SENTENCE
+
+
+def test_number_that_yaml_takes_for_text_is_a_number(tmp_path: Path) -> None:
+    import argparse
+
+    from hf_fracture.cli.train import read_fields
+
+    (tmp_path / "recipe.yaml").write_text("learning_rate: 1e-4\nevidence_weight: 0\n")
+    given = argparse.Namespace(config=str(tmp_path / "recipe.yaml"), backbone="resnet-18")
+    assert read_fields(given, output_dir=tmp_path / "out")[1].learning_rate == 1e-4
+
+
 def test_folders_of_long_names_are_quoted_shortly(tmp_path: Path) -> None:
     for letter in "abcdef":
         (tmp_path / (letter * 200)).mkdir()

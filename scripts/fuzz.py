@@ -47,7 +47,7 @@ def fuzz(name: str, seconds: float, seed: int, keep_dir: Path | None) -> dict[st
     corpus = [(kind, files) for kind, files in target.build_seeds().items()]
     signal.signal(signal.SIGPROF, _stop_hanging)
     outcomes: Counter[str] = Counter()
-    findings: list[dict[str, str]] = []
+    findings: list[str] = []
     seen: set[tuple[str, str]] = set()
     for _, files in corpus:
         _try(target, files)  # imports count for none of the cases
@@ -65,7 +65,7 @@ def fuzz(name: str, seconds: float, seed: int, keep_dir: Path | None) -> dict[st
         slowest = max(slowest, spent)
         problem = _judge(outcome, spent, _peak_megabytes() - before)
         if problem is not None:
-            findings.append({"kind": kind, "problem": problem, "files": _keep(files, keep_dir)})
+            findings.append(f"{kind}: {problem[:160]} (files {_keep(files, keep_dir)})")
             before = max(before, _peak_megabytes() - 400)
         elif (kind, outcome) not in seen:
             seen.add((kind, outcome))
@@ -157,6 +157,7 @@ def write_account(command: str, results: dict[str, Any]) -> None:
         "command": command,
         "cases": sum(result["cases"] for result in targets.values()),
         "hours": round(sum(result["minutes"] for result in targets.values()) / 60, 2),
+        "hours_of_the_processor": round(sum(result["cpu_minutes"] for result in targets.values()) / 60, 2),
         "findings": sum(len(result["findings"]) for result in targets.values()),
         "targets": targets,
     }

@@ -38,7 +38,8 @@ class Look(NamedTuple):
     theme: str
 
 
-README_LOOK = Look("page", 1280, 1120, "light")
+README_LOOK = Look("page", 1280, 900, "light")
+README_HEIGHT_PX = 1340  # down to the end of the film
 LOOKS = (
     Look("desktop_light", 1280, 900, "light"),
     Look("desktop_dark", 1280, 900, "dark"),
@@ -90,9 +91,10 @@ def serve_page(model: str | None) -> Iterator[str]:
 
 
 def take_picture(browser: "Browser", url: str, look: Look, drawing: int) -> bytes:
-    """Choose a drawing, wait for the answer and return a PNG of the screen."""
+    """Choose a drawing, wait for the answer and return a PNG of the page's upper part."""
     page = open_page(browser, url, look, drawing)
-    picture = page.screenshot()
+    part = {"x": 0.0, "y": 0.0, "width": float(look.width), "height": float(README_HEIGHT_PX)}
+    picture = page.screenshot(full_page=True, clip=part)  # type: ignore[arg-type]
     page.context.close()
     return picture
 
@@ -141,14 +143,19 @@ def open_page(browser: "Browser", url: str, look: Look, drawing: int | None) -> 
     page.goto(url)
     page.wait_for_selector("#film input[type=file]", state="attached", timeout=WAIT_MS)
     if drawing is not None:
+        choose_drawing(page, 0 if drawing else 1)  # the first answer waits for the network to be loaded, and says so
         choose_drawing(page, drawing)
     return page
 
 
 def choose_drawing(page: "Page", drawing: int) -> None:
     """Have one of the page's drawings answered, and go back to the top."""
-    page.locator(".strip button").nth(drawing).click(timeout=WAIT_MS)
-    page.wait_for_selector("#answer .answer:not(.waiting):not(.refused)", timeout=WAIT_MS)
+    button = page.locator(".strip button").nth(drawing)
+    file_name = button.inner_text().lower().replace(", ", "_").replace(" ", "_")
+    button.click(timeout=WAIT_MS)
+    page.wait_for_function(
+        "(name) => document.querySelector('#viewer .name')?.innerText.startsWith(name)", arg=file_name, timeout=WAIT_MS
+    )
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
     time.sleep(1.0)  # the progress veil fades
 

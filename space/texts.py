@@ -291,6 +291,8 @@ GATE_SETS: Final = {
     "validation": "validation films",
     "test": "test films",
     "kaggle_clean": "films of another collection (Kaggle)",
+    "bone_break": "films of another collection (Bone Break)",
+    "no radiographs: photographs_of_scikit_image": "photographs of scikit-image",
     "phantoms": "drawings, such as those of this page",
     "no radiographs, kinds it was fitted on": "all kinds that the gate was fitted on",
     "no radiographs, kinds it has not seen": "all kinds that it had never seen",
@@ -327,6 +329,7 @@ DATASET_NAMES: Final = {
     "fracatlas": "FracAtlas",
     "kaggle_multi_region": "Kaggle's multi-region collection",
     "grazpedwri_dx": "GRAZPEDWRI-DX",
+    "bone_break": "Bone Break",
 }
 ELSEWHERE_TITLE: Final = "At home and elsewhere"
 ELSEWHERE_NOTE: Final = (

@@ -59,6 +59,7 @@ class Row:
         kind: `speed-up` is reference / ours, `cost` is ours / reference.
         clock: `CPU` or `wall`.
         limit: Median ratio that meets the target; None where the row only informs.
+        max_seconds: Median of ours that meets the target, where the target is one of seconds.
         reason: Where the time goes, for a target that is not met.
         ours: One time per round.
         reference: One time per round.
@@ -69,6 +70,7 @@ class Row:
     kind: str
     clock: str = "wall"
     limit: float | None = None
+    max_seconds: float | None = None
     reason: str = ""
     ours: list[float] = field(default_factory=list)
     reference: list[float] = field(default_factory=list)
@@ -80,7 +82,9 @@ class Row:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the median ratio meets the target."""
+        """Whether the median meets the target."""
+        if self.max_seconds is not None:
+            return statistics.median(self.ours) <= self.max_seconds
         if self.limit is None:
             return None
         ratio = statistics.median(self.ratios())
@@ -109,7 +113,6 @@ class Row:
             "kind": self.kind,
             "target": self.target,
             "is_met": self.is_met,
-            "reason": self.reason if self.is_met is False else "",
         }
 
 
@@ -165,6 +168,7 @@ def measure_help(num_rounds: int) -> Row:
     """Time `hf-fracture --help` against an empty Python process."""
     program = Path(sys.executable).with_name("hf-fracture")
     row = Row("`hf-fracture --help` against `python -c pass`", "ours <= 0.25 s on a quiet machine", "cost", clock="CPU")
+    row.max_seconds = 0.25
     return time_side_by_side(
         row,
         lambda: run_program(program, "--help"),
@@ -502,6 +506,8 @@ def main() -> None:
         for row in measure_rows(model_dir, Path(folder), args):
             print(row.render(), flush=True)
             report["rows"][row.name] = row.to_dict()
+            if row.is_met is False:
+                report.setdefault("where the time goes", {})[row.name] = {"profile": row.reason}
             write_json(args.out, report)
         if args.only != "epoch":
             memory = measure_memory(model_dir, write_films(Path(folder), 1)[0], args.memory_films)

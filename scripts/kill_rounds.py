@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,12 @@ REPO: Final = "stub-user/films"
 # Times, and the mean loss that the Trainer gives for its last start alone.
 _VARYING: Final = ("seconds", "runtime", "per_second", "created", "time", "train_loss")
 _FINISHED: Final = ("exists. ", "A finished run lies", "found a prepared dataset there")
+_NURSERY: Final = "--nursery"
+_PRELOADED_TO_JUDGE: Final = (
+    *("hf_fracture.cli.main", "hf_fracture.inference.classifier", "hf_fracture.explain.overlay", "torch"),
+    *("transformers.models.resnet.modeling_resnet", "transformers.models.auto.modeling_auto"),
+    *("hf_fracture.models.enhanced", "hf_fracture.models.registration"),
+)
 _PRELOADED: Final = (
     *(
         "hf_fracture.cli.main",
@@ -75,10 +81,10 @@ class Stage:
 class Nursery:
     """A process with everything imported, from which commands are forked."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        """Start it."""
+    def __init__(self, environment: Mapping[str, str], modules: Iterable[str]) -> None:
+        """Start it, with these modules imported."""
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--nursery"],
+            [sys.executable, __file__, _NURSERY, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **environment},
@@ -113,13 +119,13 @@ def name_log(folder: Path) -> Path:
     return folder.parent / f"{folder.name}.log"
 
 
-def serve_nursery() -> None:
+def serve_nursery(modules: Iterable[str]) -> None:
     """Fork commands as stdin says, one JSON line each."""
     import importlib
 
     sys.path.insert(0, str(ROOT))
     replies, sys.stdout = sys.stdout, sys.stderr
-    for name in _PRELOADED:
+    for name in modules:
         importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
@@ -408,7 +414,8 @@ def run(num_rounds: int, names: list[str] | None, seed: int) -> dict[str, dict[s
         inputs.build()
         stages = {name: stage for name, stage in inputs.list_stages().items() if names is None or name in names}
         home = {**hub.environment(Path(scratch) / "home"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-        nursery = Nursery(home)
+        judging_only = all(name.startswith("predict") for name in stages)
+        nursery = Nursery(home, _PRELOADED_TO_JUDGE if judging_only else _PRELOADED)
         accounts: dict[str, dict[str, Any]] = {}
         try:
             total = sum(stage.weight for stage in stages.values())
@@ -433,8 +440,8 @@ def add_up(accounts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def main() -> int:
     """Run the rounds and write the account; 1 if one failed."""
-    if sys.argv[1:] == ["--nursery"]:
-        serve_nursery()
+    if sys.argv[1:2] == [_NURSERY]:
+        serve_nursery(sys.argv[2:])
         return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=100)

@@ -355,9 +355,9 @@ def _render_measured(evaluation: Mapping[str, Any] | None, *renderers: Callable[
 def _render_gate(gate: Mapping[str, Any] | None) -> str:
     """Render whom the gate refused, with what keeps the figures from being held out."""
     caveat = (
-        "The limits of its cheap image tests, and the tolerance on its features, were set by looking at all films of "
-        "FracAtlas, those of the test split among them. So refusals of FracAtlas films are no held-out figures, and "
-        "say little about films of other clinics."
+        "The limits of its cheap image tests were set by looking at all films of FracAtlas, those of the test split "
+        "among them; its other limits come from validation films. So refusals of FracAtlas films are no held-out "
+        "figures, and say little about films of other clinics; the rows of other collections say more."
     )
     table = _render_leaves(gate)
     return table if gate is None else f"{caveat}\n\n{table}"

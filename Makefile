@@ -58,7 +58,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then base=$$candidate; break; fi; \
 	done; \
 	if [ -z "$$base" ]; then echo "Expected Python 3.11 or newer, found none. Install it, or name it: make setup BASE_PYTHON=/path/to/python3" >&2; exit 2; fi; \
-	[ -x $(BIN)/python ] || { echo "Creating $(VENV) with $$($$base --version); the packages take 1.8 GB and a few minutes." >&2; "$$base" -m venv $(VENV); }
+	[ -x $(BIN)/python ] || { echo "Creating $(VENV) with $$($$base --version); the packages take 2.4 GB and a few minutes." >&2; "$$base" -m venv $(VENV); }
 	@$(PIP) --retries 1 --no-deps --extra-index-url $(TORCH_INDEX) torch
 	@$(PIP) hatchling editables
 	@$(PIP) --no-build-isolation --editable '.[train,space,dev]'

@@ -29,7 +29,7 @@ def test_map_that_knows_the_answer_hits_and_the_table_says_so(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classifier = FractureClassifier.from_pretrained(tiny_model_dir)
-    measured, scale = films(6, 0), films(3, 50)
+    measured, scale = films(12, 0), films(3, 50)
     boxes = {row["image"].tobytes(): row["boxes"][0] for row in (*measured, *scale)}
 
     def explain_by_heart(film: Any, method: str = "grad_cam") -> Any:
@@ -42,16 +42,16 @@ def test_map_that_knows_the_answer_hits_and_the_table_says_so(
     monkeypatch.setattr("hf_fracture.cli.explain_eval._detection_threshold", lambda _: 0.0)
     content = measure_maps(classifier, measured, scale_films=scale, methods=["grad_cam"], where=WHERE)
     row = content["methods"]["grad_cam"]
-    assert content["num_films"] == content["num_detected"] == 6
+    assert content["num_films"] == content["num_detected"] == 12
     assert row["full_scale"] == 2.5
     assert row["peak_in_region"]["value"] == 1.0
-    assert row["peak_in_region"]["lower"] == pytest.approx(0.025 ** (1 / 6), abs=1e-6), "Clopper-Pearson, 6 of 6"
+    assert row["peak_in_region"]["lower"] == pytest.approx(0.025 ** (1 / 12), abs=1e-6), "Clopper-Pearson, 12 of 12"
     assert row["beats_baselines"] is row["candidate"]["is_supported"] is True
     assert row["candidate"]["centre_in_region"]["value"] == 1.0
     assert row["sentence"].startswith(
-        "On 6 detected test fractures of phantoms the peak of this map lies in the marked"
+        "On 12 detected test fractures of phantoms the peak of this map lies in the marked"
     )
-    assert "in 100 % (54 to 100 %)" in row["sentence"]
+    assert "in 100 % (74 to 100 %)" in row["sentence"]
     assert row["mass_in_region_if_detected"]["value"] == pytest.approx(1.0)
     assert content["baselines"]["centre"]["mass_in_region"]["value"] < 0.5
     table = render_table({**WHERE, **content})

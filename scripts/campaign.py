@@ -108,10 +108,10 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
 }
 
 
-def collect_fields(name: str, experiments: Mapping[str, Experiment] = EXPERIMENTS) -> dict[str, Any]:
+def collect_fields(name: str) -> dict[str, Any]:
     """Return the recipe of an experiment: the base's fields, changed along the chain of `against`."""
-    experiment = experiments[name]
-    before = collect_fields(experiment.against, experiments) if experiment.against else dict(BASE)
+    experiment = EXPERIMENTS[name]
+    before = collect_fields(experiment.against) if experiment.against else dict(BASE)
     return {**before, **experiment.fields}
 
 

@@ -1,6 +1,3 @@
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +15,7 @@ from hf_fracture.models.checkpoint import (
     resolve_model_dir,
     save_model_folder,
 )
-
-
-@pytest.fixture
-def model_dir(tiny_model_dir: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_model_dir, tmp_path / "model"))
-
-
-def change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+from tests.models.conftest import change_json
 
 
 def test_saved_folder_loads_with_the_record_it_was_given(model_dir: Path) -> None:

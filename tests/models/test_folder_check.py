@@ -2,8 +2,6 @@
 
 import json
 import resource
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +13,9 @@ from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.errors import ModelFolderError
 from hf_fracture.inference.classifier import FractureClassifier
 from hf_fracture.models.checkpoint import load_model, read_preprocessing, read_record
+from tests.models.conftest import change_json
 
 MARK = "strangers-code-ran"
-
-
-@pytest.fixture
-def model_dir(tiny_model_dir: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_model_dir, tmp_path / "model"))
-
-
-def change_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 CONFIGURATIONS: dict[str, tuple[dict[str, Any], str]] = {

@@ -128,7 +128,7 @@ def _render_file(described: Sequence[str]) -> str:
 def _describe_frames(name: str, content: Any) -> str:
     """Say above a table of classifiers what the frames of the same films tell."""
     if name == "inflation":
-        return results.describe_frames({row["protocol"]: row["frames"] for row in content["rows"] if "frames" in row})
+        return results.describe_inflation_frames(content)
     path = RESULTS_DIR / "cross_dataset.json"
     if name not in ("recipes", "ablation", "cross_dataset") or not path.is_file():
         return ""

@@ -366,6 +366,18 @@ def describe_frames(frames: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
+def describe_inflation_frames(inflation: Mapping[str, Any]) -> str:
+    """Say what a forest makes of the frames, and where it only knows them again: copies share their film's frame."""
+    rows = [row for row in inflation["rows"] if "frames" in row]
+    warning = describe_frames({row["protocol"]: row["frames"] for row in rows})
+    leaking = [f"'{row['protocol']}'" for row in rows if row["num_copied"] and row["frames"]["above_limit"]]
+    if not leaking:
+        return warning
+    return (
+        f"{warning} On {' and '.join(leaking)} it was taught with copies of the test films, which share their frames."
+    )
+
+
 def render_shortcuts(evaluation: Mapping[str, Any]) -> str:
     """Render what can be told without a look at the bone."""
     section = evaluation["shortcuts"]
@@ -421,7 +433,7 @@ def render_inflation(inflation: Mapping[str, Any]) -> str:
     ]
     header = ["split", "test films", "with a copy in training", "AUROC", "accuracy"]
     table = f"The same recipe on {inflation['dataset']}, split in different ways:\n\n{render_table(header, rows)}"
-    warning = describe_frames({row["protocol"]: row["frames"] for row in inflation["rows"] if "frames" in row})
+    warning = describe_inflation_frames(inflation)
     return f"{table}\n\n{warning}" if warning else table
 
 

@@ -412,6 +412,9 @@ def test_inflation_table_shows_each_split() -> None:
     told = row | {"frames": {"auroc": {"value": 0.91, "lower": 0.86, "upper": 0.95}, "above_limit": True}}
     table = results.render_inflation({"dataset": "kaggle_multi_region", "rows": [told, row]})
     assert table.count("0.910 (0.860 to 0.950) on as published**") == 1
+    assert "On 'as published' it was taught with copies of the test films" in table
+    clean = results.render_inflation({"dataset": "kaggle_multi_region", "rows": [told | {"num_copied": 0}]})
+    assert "taught with copies" not in clean
 
 
 def test_readme_shows_the_shipped_model_on_another_dataset_above_the_matrix(model_dir: Path) -> None:

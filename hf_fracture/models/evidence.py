@@ -152,7 +152,9 @@ class EvidenceClassifier(nn.Module):
         logit = self.pooling(evidence)
         losses = None
         if masks is not None and mask_known is not None:
-            losses = evidence_losses(evidence.float(), masks) * mask_known
+            # At another side than the final one there are more or fewer positions; films weigh the same.
+            share = self.pooling.num_positions / evidence[0].numel()
+            losses = share * evidence_losses(evidence.float(), masks) * mask_known
         return EvidenceOutput(
             logits=torch.stack([-logit / 2, logit / 2], dim=1), evidence_losses=losses, evidence=evidence.squeeze(1)
         )

@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from hf_fracture.config import RecipeConfig
-from hf_fracture.errors import TrainingError
+from hf_fracture.errors import TrainingError, UsageError
 from hf_fracture.models.backbones import group_layers
 from hf_fracture.training.draws import BalancedSampler, Collator, RepeatableCollator
+from hf_fracture.training.films import FilmDataset
 from hf_fracture.training.weight_average import WeightAverage
 
 
@@ -28,8 +29,8 @@ class FilmTrainer(Trainer):
     """A Trainer of films.
 
     Differences to its base: validation films go through a collator of their own, so that they are never altered; a loss
-    that is not finite ends the run at once; and the fields `sampling`, `layer_decay`, `freeze_epochs` and `ema_decay`
-    of the recipe.
+    that is not finite ends the run at once; and the fields `sampling`, `layer_decay`, `freeze_epochs`,
+    `frozen_layers`, `first_image_size` and `ema_decay` of the recipe.
     """
 
     def __init__(
@@ -59,9 +60,14 @@ class FilmTrainer(Trainer):
         network = self._network()
         self._average = WeightAverage(network, decay=recipe.ema_decay) if recipe.ema_decay > 0 else None
         self.add_callback(_FollowEpochs(repeatable, self._average))
+        if recipe.first_size_epochs:
+            self.add_callback(ResizeFilms(settings["train_dataset"].films, recipe))
+        *layers, _ = group_layers(network)
+        if recipe.frozen_layers:
+            frozen, layers = _divide_layers(layers, recipe.frozen_layers)
+            self.add_callback(FreezeLayers(network, frozen, num_epochs=-1))
         if recipe.freeze_epochs:
-            head = set(group_layers(network)[-1])
-            self.add_callback(FreezeBackbone(network, head=head, num_epochs=recipe.freeze_epochs))
+            self.add_callback(FreezeLayers(network, layers, num_epochs=recipe.freeze_epochs))
 
     def _network(self) -> nn.Module:
         return cast(nn.Module, self.model)
@@ -188,22 +194,50 @@ class _FollowEpochs(TrainerCallback):
             self._average.update()
 
 
-class FreezeBackbone(TrainerCallback):
-    """Train the head alone for some epochs, then everything.
+def _divide_layers(layers: list[list[str]], num_frozen: int) -> tuple[list[list[str]], list[list[str]]]:
+    if num_frozen > len(layers):
+        raise UsageError(
+            f"frozen_layers is {num_frozen}, but this backbone has {len(layers)} layers before its head. Lower it."
+        )
+    return layers[:num_frozen], layers[num_frozen:]
+
+
+class ResizeFilms(TrainerCallback):
+    """Letterbox the training films to a smaller side in the first epochs."""
+
+    def __init__(self, films: FilmDataset, recipe: RecipeConfig) -> None:
+        """Prepare.
+
+        Args:
+            films: Of training.
+            recipe: Names both sides, and the epochs.
+        """
+        self._films = films
+        self._recipe = recipe
+
+    def on_epoch_begin(self, *event: Any, **_: Any) -> None:
+        """Choose the side of the epoch that begins, in a resumed run too."""
+        is_first = _count_epochs(event) < self._recipe.first_size_epochs
+        self._films.size_px = self._recipe.first_image_size if is_first else self._recipe.image_size
+
+
+class FreezeLayers(TrainerCallback):
+    """Leave some layers as they are for some epochs, then train everything.
 
     The frozen layers also stay in eval mode, so that statistics of BatchNorm do not drift with films that nothing
     learns from. The optimizer knows every parameter from the start; one without gradient it leaves alone.
     """
 
-    def __init__(self, network: nn.Module, *, head: Iterable[str], num_epochs: int) -> None:
+    def __init__(self, network: nn.Module, layers: Iterable[Iterable[str]], *, num_epochs: int) -> None:
         """Prepare.
 
         Args:
-            network: In which all but the head is frozen.
-            head: Names of the head's parameters.
+            network: In which the layers are frozen.
+            layers: Names of their parameters.
             num_epochs: Epochs to freeze for; -1 for the whole run.
         """
-        names = set(head)
+        frozen = {name for layer in layers for name in layer}
+        names = {name for name, _ in network.named_parameters()} - frozen
         self._network = network
         self._num_epochs = math.inf if num_epochs < 0 else num_epochs
         self._frozen = [parameter for name, parameter in network.named_parameters() if name not in names]

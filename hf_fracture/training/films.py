@@ -26,16 +26,16 @@ class FilmDataset(Dataset[dict[str, Any]]):
 
     Args:
         rows: A `datasets.Dataset` with the columns `image`, `label`, `boxes` and `polygons`.
-        size_px: Side of the square input.
-        dilation_px: Margin by which masks grow.
+        size_px: Side of the square input; may be changed between epochs.
+        dilation_fraction: Margin by which masks grow, as a fraction of the side.
     """
 
-    def __init__(self, rows: Any, *, size_px: int, dilation_px: int) -> None:
+    def __init__(self, rows: Any, *, size_px: int, dilation_fraction: float) -> None:
         """Keep a view of the columns that training reads."""
         self._rows = rows.select_columns(["image", "label", "boxes", "polygons"])
         self.labels = np.asarray(rows["label"], dtype=np.intp)  # (N,)
         self.size_px = size_px
-        self._dilation_px = dilation_px
+        self._dilation_fraction = dilation_fraction
 
     def __len__(self) -> int:
         """Return the number of films."""
@@ -49,7 +49,7 @@ class FilmDataset(Dataset[dict[str, Any]]):
         return {
             "film": film,
             "scaled_size": letterbox.scaled_size,
-            "mask": draw_mask(row, letterbox, dilation_px=self._dilation_px),
+            "mask": draw_mask(row, letterbox, dilation_px=round(self._dilation_fraction * self.size_px)),
             "mask_known": regions or row["label"] != FRACTURED,
             "label": row["label"],
         }
@@ -107,7 +107,7 @@ def build_collator(
 
     def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
         films = torch.from_numpy(np.stack([item["film"] for item in items])).unsqueeze(1).float() / 255
-        inside = torch.stack([_inside(item["scaled_size"], preprocessing.size_px) for item in items])
+        inside = torch.stack([_inside(item["scaled_size"], films.shape[-1]) for item in items])
         masks = torch.from_numpy(np.stack([item["mask"] for item in items])).unsqueeze(1).float() / 255
         if is_training():
             films, inside, masks = augment_films(films, inside, masks, recipe)

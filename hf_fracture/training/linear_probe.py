@@ -27,6 +27,8 @@ STILL_FIELDS = {
     "noise_fraction": 0,
     "erasing_probability": 0,
     "mixup_alpha": 0,
+    "first_image_size": 0,
+    "first_size_epochs": 0,
 }
 """The fields of a recipe that change films, at the values that leave them as they are."""
 

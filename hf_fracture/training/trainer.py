@@ -98,9 +98,8 @@ def train_classifier(
     started = time.monotonic()
     _check_splits(dataset, label_names)
     torch.manual_seed(arguments.seed)
-    dilation_px = round(recipe.mask_dilation_fraction * recipe.image_size)
     films = {
-        name: FilmDataset(dataset[name], size_px=recipe.image_size, dilation_px=dilation_px)
+        name: FilmDataset(dataset[name], size_px=recipe.image_size, dilation_fraction=recipe.mask_dilation_fraction)
         for name in ("train", "validation")
     }
     model = _build_model(recipe, films["train"].labels, label_names)
@@ -164,7 +163,7 @@ def _build_trainer(
         "callbacks": _build_callbacks(recipe),
     }
     if not can_cache_features(recipe):
-        if recipe.freeze_epochs and arguments.ddp_find_unused_parameters is None:
+        if (recipe.freeze_epochs or recipe.frozen_layers) and arguments.ddp_find_unused_parameters is None:
             arguments.ddp_find_unused_parameters = True  # frozen parameters take no part in a step
         return FilmTrainer(
             model=model,
@@ -192,7 +191,7 @@ def _build_trainer(
     }
     return FilmTrainer(
         model=HeadClassifier(find_head(model)),
-        recipe=replace(recipe, freeze_epochs=0, layer_decay=1.0),
+        recipe=replace(recipe, freeze_epochs=0, frozen_layers=0, layer_decay=1.0),
         train_dataset=NumberedFilms(cached["train"]),
         eval_dataset=NumberedFilms(cached["validation"]),
         train_collator=collate_features,

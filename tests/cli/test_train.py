@@ -80,6 +80,10 @@ def test_flags_win_over_the_configuration_file(
         ([], "- a\n- b\n", "map fields to values, got list"),
         ([], "a: [", "to be YAML"),
         (["--imagesize", "64"], None, "unrecognized arguments"),
+        (["--frozen_layers", "2", "--pretrained", "false"], None, "would keep random weights as they are"),
+        (["--first_size_epochs", "3"], None, "first_image_size must lie in [32, 64], got 0"),
+        (["--first_image_size", "32"], None, "first_size_epochs must lie in [1, 10000], got 0"),
+        (["--first_image_size", "96", "--first_size_epochs", "1"], None, "must lie in [32, 64], got 96"),
     ],
 )
 def test_mistake_in_a_field_is_one_line_and_leaves_nothing(

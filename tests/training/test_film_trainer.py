@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -5,10 +6,12 @@ from typing import Any, cast
 
 import pytest
 import torch
+from transformers import ResNetForImageClassification
 
+from hf_fracture.errors import UsageError
 from hf_fracture.models.backbones import build_classifier, group_layers
 from hf_fracture.training.arguments import FractureTrainingArguments
-from hf_fracture.training.film_trainer import FreezeBackbone, group_parameters
+from hf_fracture.training.film_trainer import FreezeLayers, group_parameters
 
 
 def test_each_layer_learns_at_a_share_of_the_next_one_s_rate(tiny_backbone_dir: Path) -> None:
@@ -30,7 +33,7 @@ def test_each_layer_learns_at_a_share_of_the_next_one_s_rate(tiny_backbone_dir: 
 
 def test_backbone_rests_until_its_epoch_and_then_trains(tiny_backbone_dir: Path) -> None:
     model: Any = build_classifier(str(tiny_backbone_dir))
-    freeze = FreezeBackbone(model, head=group_layers(model)[-1], num_epochs=2)
+    freeze = FreezeLayers(model, group_layers(model)[:-1], num_epochs=2)
     pixels = torch.randn(4, 3, 32, 32)
     statistics = model.resnet.embedder.embedder.normalization.running_mean
     for epoch, is_frozen in ((0.0, True), (1.0, True), (1.9999999, False), (2.0, False)):
@@ -42,6 +45,41 @@ def test_backbone_rests_until_its_epoch_and_then_trains(tiny_backbone_dir: Path)
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         assert (trained == set(group_layers(model)[-1])) is is_frozen
     freeze.on_train_end(None, SimpleNamespace(epoch=2.0), None)
+
+
+def test_first_layers_rest_for_the_whole_run_and_the_others_learn(
+    train: Callable[..., Any], tiny_backbone_dir: Path, tmp_path: Path
+) -> None:
+    result = train(tmp_path, {"frozen_layers": 2, "evidence_weight": 0.0})
+    before = ResNetForImageClassification.from_pretrained(tiny_backbone_dir).state_dict()
+    after = result.model.state_dict()
+    kept = {name for name, value in before.items() if torch.equal(value, after[name].to(value.dtype))}
+    resting = {name for name in before if "embedder" in name or "stages.0" in name}
+    assert len(resting) > 5
+    assert kept == resting, "weights and statistics of the first two layers stay as they came, and no others"
+
+
+def test_more_frozen_layers_than_there_are_is_refused(train: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="frozen_layers is 9, but this backbone has 3 layers"):
+        train(tmp_path, {"frozen_layers": 9, "evidence_weight": 0.0})
+
+
+def test_first_epochs_see_smaller_films_and_validation_never_does(train: Callable[..., Any], tmp_path: Path) -> None:
+    sides: list[tuple[bool, int]] = []
+    forward = ResNetForImageClassification.forward
+
+    @functools.wraps(forward)  # the Trainer reads its signature
+    def watch(self: Any, pixel_values: Any, **settings: Any) -> Any:
+        sides.append((self.training, pixel_values.shape[-1]))
+        return forward(self, pixel_values, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResNetForImageClassification, "forward", watch)
+        recipe = {"first_image_size": 32, "first_size_epochs": 1, "evidence_weight": 0.0}
+        train(tmp_path, recipe, save_strategy="no", load_best_model_at_end=False)
+    training = [side for is_training, side in sides if is_training]
+    assert training == [32] * 3 + [64] * 3, "24 films in batches of 8, two epochs"
+    assert {side for is_training, side in sides if not is_training} == {64}
 
 
 def test_plateau_schedule_lowers_the_rate_only_while_the_auroc_does_not_rise(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ STILL = {
 
 def test_batch_without_augmentation_is_what_inference_sees(phantom_splits: Any) -> None:
     rows = phantom_splits["validation"]
-    films = FilmDataset(rows, size_px=96, dilation_px=1)
+    films = FilmDataset(rows, size_px=96, dilation_fraction=0.01)
     collate = build_collator(PREPROCESSING, RecipeConfig(backbone="x"), is_training=lambda: False, with_masks=True)
     batch = collate([films[0], films[1]])
     expected = np.stack([letterbox_pixels(rows[i]["image"], 96, IMAGENET_MEAN, IMAGENET_STD) for i in (0, 1)])
@@ -52,7 +52,7 @@ def test_fractured_film_without_region_is_not_taken_for_one_without_fracture() -
 
     film = {"image": np.zeros((8, 8), dtype=np.uint8), "boxes": [], "polygons": []}
     rows = Dataset.from_list([{**film, "label": 1}, {**film, "label": 0}]).cast_column("image", Image())
-    films = FilmDataset(rows, size_px=32, dilation_px=0)
+    films = FilmDataset(rows, size_px=32, dilation_fraction=0)
     assert [films[0]["mask_known"], films[1]["mask_known"]] == [False, True]
 
 
@@ -94,13 +94,13 @@ def test_cells_of_a_fracture_are_counted_on_the_map(phantom_splits: Any) -> None
     rows = Dataset.from_list(
         [{**film, "label": 1, "boxes": part} for part in boxes] + [{**film, "label": 0, "boxes": []}]
     ).cast_column("image", Image())
-    films = FilmDataset(rows, size_px=64, dilation_px=0)
+    films = FilmDataset(rows, size_px=64, dilation_fraction=0)
     small = (4 * 4) / (16 * 16)  # the small box counts by its share of the position, beside a position that is full
     assert mean_fracture_cells(films, cells=4) == pytest.approx((1 + 2 + small) / 2)
 
 
 def test_blended_batch_holds_both_labels_and_both_films(phantom_splits: Any) -> None:
-    films = FilmDataset(phantom_splits["train"], size_px=64, dilation_px=0)
+    films = FilmDataset(phantom_splits["train"], size_px=64, dilation_fraction=0)
     small = Preprocessing(size_px=64, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     recipe = RecipeConfig(backbone="x", mixup_alpha=0.4, **STILL)  # type: ignore[arg-type]
     items = [films[index] for index in range(8)]

@@ -34,8 +34,8 @@ RESULTS: Final = (
     (
         "crossval",
         "The CNN behind 98 %, cross-validated",
-        "The Global Health recipe on the clean Kaggle set, a few of its epochs; each film measured once, unrotated, by a "
-        "network that saw no copy of it. Intervals: 95 %, bootstrap over groups.",
+        "The Global Health recipe on the clean Kaggle set, a few of its epochs; each film measured once, unrotated, by "
+        "a network that saw no copy of it. Intervals: 95 %, bootstrap over groups.",
         "hf-fracture crossval KAGGLE_CLEAN --config global-health --folds 5 --image_size 96 --num_train_epochs 2",
     ),
     ("ablation", "What each technique adds", "One technique changed at a time.", "scripts/run_recipes.py"),

@@ -45,6 +45,13 @@ RESULTS: Final = (
     ("duplicates", "Copies in public datasets", "What the ledgers hold.", "scripts/measure_duplicates.py"),
     ("explanations", "Heatmaps of other networks", "Scored as the shipped one.", "scripts/explain_backbones.py"),
     ("statistics", "Statistics", _STATISTICS, "scripts/measure_statistics.py"),
+    (
+        "candidates",
+        "Trainings that were candidates to be shipped",
+        "On validation, which also chose the epoch that each kept. What each tried stands in its name. How often the "
+        "peak of the map lies in the marked region, for three ways of drawing it, on the fractures that it calls.",
+        "scripts/compare_candidates.py",
+    ),
     ("reproduction", "The shipped model, trained again", "With other seeds.", "scripts/reproduce_release.sh"),
 )
 BENCHMARKS: Final = (

@@ -338,7 +338,7 @@ ELSEWHERE_NOTE: Final = (
 )
 LIMITS_TITLE: Final = "Limits"
 LIMITS: Final = (
-    "Trained and tested on films of one public dataset. At another hospital, with other machines, it will do worse.",
+    "Trained on films of one public dataset. At another hospital, with other machines, it will do worse.",
     "The labels are those of the dataset; some of them are wrong.",
     "The test films hold more fractures than an emergency department sees, so there more alarms are false.",
     "Nobody has compared it with doctors, and nobody has tested it on patients.",

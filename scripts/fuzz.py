@@ -134,23 +134,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=None, metavar="DIR", help="folder for the files of findings")
     args = parser.parse_args()
-    command = f"python scripts/fuzz.py --minutes {args.minutes:g}"
     found = 0
     for name in args.targets:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             result = pool.submit(fuzz, name, 60 * args.minutes, args.seed, args.keep).result()
         found += len(result["findings"])
         print(f"{name}: {json.dumps(result)}", flush=True)
-        write_account(command, {name: result})
+        command = f"python scripts/fuzz.py --minutes {args.minutes:g} --seed {args.seed} --targets '{name}'"
+        write_account({name: {**result, "command": command}})
     return 1 if found else 0
 
 
-def write_account(command: str, results: dict[str, Any]) -> None:
+def write_account(results: dict[str, Any]) -> None:
     """Write the account of some targets beside the earlier one of the others."""
     earlier = json.loads(RESULT_PATH.read_text(encoding="utf-8"))["targets"] if RESULT_PATH.is_file() else {}
     targets = {**earlier, **results}
     account = {
-        "command": command,
         "cases": sum(result["cases"] for result in targets.values()),
         "hours": round(sum(result["minutes"] for result in targets.values()) / 60, 2),
         "hours_of_the_processor": round(sum(result["cpu_minutes"] for result in targets.values()) / 60, 2),

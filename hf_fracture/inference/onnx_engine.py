@@ -48,11 +48,26 @@ class OnnxEngine:
         """
         self.path = path
         self._session = _open_session(path, num_threads or min(count_cores(), MAX_THREADS))
-        self.metadata = OnnxMetadata.from_properties(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata = OnnxMetadata.from_properties(self._read_properties())
         self._check_interface()
         names = [output.name for output in self._session.get_outputs()]
         self._outputs = [LOGITS_NAME, MAP_NAME] if MAP_NAME in names else [LOGITS_NAME]
         self.head = build_head(self.metadata)
+
+    def _read_properties(self) -> dict[str, str]:
+        """Return what the file says of itself.
+
+        Raises:
+            ModelFolderError: If that is no text.
+        """
+        try:
+            properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise ModelFolderError(
+                f"Expected the metadata of '{self.path}' to be UTF-8, got byte {error.object[error.start]:#x} at "
+                f"{error.start}. Export the model again: hf-fracture export."
+            ) from error
+        return properties
 
     def _check_interface(self) -> None:
         """Refuse a graph that takes or gives something else than an export of this package.

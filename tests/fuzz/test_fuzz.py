@@ -137,6 +137,17 @@ def test_number_that_yaml_takes_for_text_is_a_number(tmp_path: Path) -> None:
     assert read_fields(given, output_dir=tmp_path / "out")[1].learning_rate == 1e-4
 
 
+def test_export_whose_metadata_are_no_text_is_a_sentence(tmp_path: Path) -> None:
+    from hf_fracture.errors import ModelFolderError
+    from hf_fracture.inference.onnx_engine import OnnxEngine
+
+    export = _seeds("model folder")["export"]["onnx/model.onnx"]
+    assert export.count(b'fractured"]') == 1
+    (tmp_path / "model.onnx").write_bytes(export.replace(b'fractured"]', b'fractur\xffd"]'))
+    with pytest.raises(ModelFolderError, match="to be UTF-8, got byte 0xff at"):
+        OnnxEngine(tmp_path / "model.onnx")
+
+
 def test_folders_of_long_names_are_quoted_shortly(tmp_path: Path) -> None:
     for letter in "abcdef":
         (tmp_path / (letter * 200)).mkdir()

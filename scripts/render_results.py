@@ -28,6 +28,12 @@ _STATISTICS: Final = (
     "too rarely; shares of films keep to it. Promises of the three-way rule may be broken in 5 % of studies."
 )
 
+_EXPLANATIONS: Final = (
+    "Every family on phantoms after a minute of training from random weights, and trained networks on films, scored as "
+    "the shipped one. A network that did not learn (AUROC near 0.5) points nowhere, whatever the method. One that did "
+    "points at the break on phantoms, where nothing else tells the classes apart; on films, an ordinary one does not."
+)
+
 # File, title, what it says, and how it is made.
 RESULTS: Final = (
     ("recipes", "Recipes", "Published recipes, trained and measured the same way.", "scripts/run_recipes.py"),
@@ -43,7 +49,7 @@ RESULTS: Final = (
     ("fracture_types", "Types of fracture", "Ten types on bone_break.", "scripts/train_fracture_types.sh"),
     ("inflation", "How much leaks flatter", "One recipe, split in different ways.", "scripts/measure_inflation.py"),
     ("duplicates", "Copies in public datasets", "What the ledgers hold.", "scripts/measure_duplicates.py"),
-    ("explanations", "Heatmaps of other networks", "Scored as the shipped one.", "scripts/explain_backbones.py"),
+    ("explanations", "Heatmaps of other networks", _EXPLANATIONS, "scripts/explain_backbones.py"),
     ("statistics", "Statistics", _STATISTICS, "scripts/measure_statistics.py"),
     (
         "candidates",
@@ -135,11 +141,28 @@ def _render_file(described: Sequence[str]) -> str:
     if isinstance(content, Mapping) and "table" in content:  # what a script prints, with its goals
         made += f" {content.get('note', '')}".rstrip()
         content = content["table"]
+    if name == "explanations":
+        content = {**content, "films": _reduce_films(content.get("films", {}))}
     if name == "crossval":
         content = {key: content[key] for key in ("pooled", "summary", "folds")}
         content["folds"] = [{**row, "thresholds": ""} for row in content["folds"]]
     parts = [f"## {title}", f"{words}{made}", _describe_frames(name, content), render_content(content)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _reduce_films(films: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the peaks of the shipped model's map and those of other networks into rows."""
+    shipped = DEFAULT_MODEL_DIR / "attribution.json"
+    measured = {**({"shipped": read_json(shipped)} if shipped.is_file() else {}), **films}
+    return {
+        name: {
+            "side in pixels": found.get("image_size", ""),
+            "detected of marked": f"{found['num_detected']} of {found['num_films']}",
+            "peak in region if detected": found["methods"]["grad_cam"]["peak_in_region_if_detected"],
+            **{key: value["peak_in_region_if_detected"] for key, value in found["baselines"].items()},
+        }
+        for name, found in measured.items()
+    }
 
 
 def _describe_frames(name: str, content: Any) -> str:

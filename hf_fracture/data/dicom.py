@@ -97,7 +97,7 @@ def read_dicom(data: bytes, name: str) -> Radiograph:
             f"{name}: expected a DICOM image, got one whose header is damaged. Export it again."
         ) from error
     try:
-        grey, has_colour, note = _render(header, modality)
+        grey, has_colour, note = _render(header, modality, name)
     except UnreadableRadiograph:
         raise
     except _ERRORS as error:
@@ -218,9 +218,14 @@ def _find_modality(header: FileDataset, name: str) -> str | None:
     return _MODALITY_OF.get(stated)
 
 
-def _render(header: FileDataset, modality: str | None) -> tuple[Image.Image, bool, str | None]:
+def _render(header: FileDataset, modality: str | None, name: str) -> tuple[Image.Image, bool, str | None]:
     """Return mode L, whether it is coloured, and a note; some rows at a time, since a large film is there thrice."""
     pixels = header.pixel_array
+    if pixels.shape[:2] != (header.Rows, header.Columns):  # pydicom takes pixels beyond the image for further frames
+        raise UnreadableRadiograph(
+            f"{name}: expected pixels for {header.Rows} rows of {header.Columns}, as its header says, got "
+            f"{' x '.join(map(str, pixels.shape))}. Export it again."
+        )
     for keyword in _PIXEL_KEYWORDS:
         if keyword in header:
             delattr(header, keyword)

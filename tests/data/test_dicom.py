@@ -263,6 +263,7 @@ def test_salt_that_cannot_be_kept_still_hashes(monkeypatch: pytest.MonkeyPatch, 
         ({"PixelData": bytes(1000)}, "truncated", "end is missing"),
         ({"Rows": 20000, "Columns": 20000}, "too_large", "20000 x 20000"),
         ({"Rows": 0}, "no_pixels", "0 pixels"),
+        ({"Rows": 1}, "unreadable", "expected pixels for 1 rows of"),  # the rest would be taken for further frames
     ],
 )
 def test_what_is_no_single_film_is_refused_by_name(elements: dict[str, Any], code: str, words: str) -> None:

@@ -23,7 +23,7 @@ from hf_fracture.evaluation.figures import Resampling, measure_figures
 from hf_fracture.evaluation.films import load_splits, select_split
 from hf_fracture.evaluation.predictions import Predictions, predict_dataset
 from hf_fracture.evaluation.report import choose_decisions
-from hf_fracture.explain.closed_form import closed_form_grad_cam, read_pooled_head
+from hf_fracture.explain.closed_form import PooledHead, closed_form_grad_cam, read_pooled_head
 from hf_fracture.explain.localization import score_map
 from hf_fracture.inference.classifier import FractureClassifier
 from hf_fracture.inference.engine import TorchEngine
@@ -39,7 +39,8 @@ def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None
         SystemExit: If the model has no operating points, or no map in closed form.
     """
     record, preprocessing, model = read_record(model_dir), read_preprocessing(model_dir), load_model(model_dir)
-    if record is None or read_pooled_head(model) is None:
+    head = read_pooled_head(model)
+    if record is None or head is None:
         raise SystemExit(f"Expected a ResNet or ConvNeXt trained here, got '{model_dir}'. Pass a model folder of ours.")
     answers = predict_dataset(model, preprocessing, films, show_progress=True)
     figures = measure_figures(answers, choose_decisions(None, record))
@@ -48,7 +49,7 @@ def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None
         "AUROC": figures["auroc"].to_dict(),
         "difference": measure_differences(answers, reference, Resampling())["auroc"].to_dict() if reference else "",
         "average precision": figures["average_precision"].to_dict(),
-        **measure_peaks(model_dir, marked_films(films)),
+        **measure_peaks(model_dir, head, marked_films(films), record.operating_points["balanced"].threshold),
         "training minutes": round(run["seconds"] / 60),
         "seed": run["training_arguments"]["seed"],
         "specificity at screening": figures["screening/specificity"].to_dict(),
@@ -57,12 +58,9 @@ def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None
     return row, answers
 
 
-def measure_peaks(model_dir: Path, films: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return how often the peak of each map hits, on the marked fractures that the model calls."""
-    record, preprocessing = read_record(model_dir), read_preprocessing(model_dir)
-    head = read_pooled_head(load_model(model_dir))
-    assert record is not None
-    assert head is not None
+def measure_peaks(model_dir: Path, head: PooledHead, films: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
+    """Return how often the peak of each map hits, on the marked fractures whose probability reaches `threshold`."""
+    preprocessing = read_preprocessing(model_dir)
     engine = TorchEngine(model_dir, fractured_index=1)
     classifier = FractureClassifier.from_pretrained(model_dir, backend="torch")
     hits: dict[str, list[float]] = {name: [] for name in (*get_args(Kernel), "averaged")}
@@ -71,8 +69,7 @@ def measure_peaks(model_dir: Path, films: list[dict[str, Any]]) -> dict[str, Any
         film = row["image"].convert("L")
         pixels = letterbox_pixels(film, preprocessing.size_px, preprocessing.mean, preprocessing.std)
         activations = engine.compute(pixels[None])
-        is_called = activations.probabilities[0] >= record.operating_points["balanced"].threshold
-        if not is_called or activations.feature_maps is None:
+        if activations.probabilities[0] < threshold or activations.feature_maps is None:
             continue
         cells = closed_form_grad_cam(activations.feature_maps[0], head)
         _, letterbox = letterbox_image(film, preprocessing.size_px)

@@ -3,7 +3,7 @@ r"""Where the maps of other backbones point: on phantoms for every family, on re
     python scripts/explain_backbones.py phantoms WORK_DIR
     python scripts/explain_backbones.py films DATASET NAME=MODEL_DIR [NAME=MODEL_DIR ...]
 
-`phantoms` trains each family for a minute or less on close-ups of 96 px from random weights (ResNets and ConvNeXts with
+`phantoms` trains each family briefly on close-ups of 96 px from random weights (ResNets and ConvNeXts with
 their first two stages, the others whole), then measures how often the peak of each fast method's map lies in the
 fracture, on the detected ones; ResNets also with evidence supervision. It also compares the closed form of Grad-CAM
 with Captum's for every ResNet and ConvNeXt of the table as it is. Backbones of timm are left out where timm is not

@@ -29,7 +29,7 @@ _STATISTICS: Final = (
 )
 
 _EXPLANATIONS: Final = (
-    "Every family on phantoms after a minute of training from random weights, and trained networks on films, scored as "
+    "Every family on phantoms after a short training from random weights, and trained networks on films, scored as "
     "the shipped one. A network that did not learn (AUROC near 0.5) points nowhere, whatever the method. One that did "
     "points at the break on phantoms, where nothing else tells the classes apart; on films, an ordinary one does not."
 )

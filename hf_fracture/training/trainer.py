@@ -39,6 +39,7 @@ from hf_fracture.training.linear_probe import (
     find_head,
 )
 from hf_fracture.training.losses import balanced_class_weights, build_film_loss
+from hf_fracture.training.narrow_convolutions import planar_narrow_convolutions
 from hf_fracture.training.weight_average import AVERAGE_NAME
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def train_classifier(
     if _is_balanced(recipe):
         balance = balanced_class_weights(films["train"].labels, num_classes=len(label_names))
     checkpoint_dir = Path(cast(str, arguments.output_dir))
-    with naming_failures(checkpoint_dir):
+    with naming_failures(checkpoint_dir), planar_narrow_convolutions(model):
         trainer = _build_trainer(model, films, recipe, arguments, preprocessing)
         weights = balance if recipe.class_weights == "balanced" else even
         trainer.compute_loss_func = _build_loss(recipe, model, films["train"], weights)

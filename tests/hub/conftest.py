@@ -29,22 +29,30 @@ class HubClient:
     """A process whose `huggingface_hub` knows the stub Hub."""
 
     def __init__(self, hub: StubHub, home: Path) -> None:
-        environment = {**os.environ, **hub.environment(home), "HF_HUB_DOWNLOAD_TIMEOUT": "30"}
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("hub_client.py"))],
+        self.environment = {**os.environ, **hub.environment(home), "HF_HUB_DOWNLOAD_TIMEOUT": "30"}
+        self.process = self._begin()
+
+    def _begin(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", str(Path(__file__).with_name("hub_client.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=self.environment,
             text=True,
         )
 
     def ask(self, request: dict[str, Any]) -> Answer:
+        """Return the answer; one test fails if the process dies over it, and the next has a new one."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
         stdin.write(json.dumps(request) + "\n")
         stdin.flush()
-        return Answer(**json.loads(stdout.readline()))
+        line = stdout.readline()
+        if not line:
+            status, self.process = self.process.wait(timeout=20), self._begin()
+            pytest.fail(f"The client died with status {status} over {request}.")
+        return Answer(**json.loads(line))
 
     def run(self, *arguments: object, token: str | None = TOKEN) -> Answer:
         """Run a command of `hf-fracture`."""

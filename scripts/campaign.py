@@ -38,6 +38,7 @@ from hf_fracture.models.checkpoint import read_json, write_json
 RESULT_PATH: Final = Path(__file__).resolve().parent / "results" / "campaign.json"
 POOL: Final = ("train", "validation")
 RESNET_18: Final = "resnet-18-c4-imagenet"
+FOLD_SEED: Final = 42
 BASE: Final[Mapping[str, Any]] = {
     "image_size": 256,
     "mask_dilation_fraction": 0,
@@ -56,12 +57,14 @@ class Experiment:
         fields: Fields of the recipe or the training arguments that differ from those of `against`.
         against: The experiment it changes; "" for the base.
         weights: Folder under WEIGHTS_DIR to start from.
+        train_share: Share of each fold's training groups that train.
     """
 
     hypothesis: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     against: str = "base"
     weights: str = RESNET_18
+    train_share: float = 1.0
 
 
 EXPERIMENTS: Final[Mapping[str, Experiment]] = {
@@ -108,6 +111,22 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
         hypothesis="Fractured films drawn as often as others give positions more to learn from than class weights do",
         fields={"class_weights": "none", "sampling": "balanced"},
     ),
+    **{
+        f"another seed, {seed}": Experiment(
+            hypothesis="Order and augmentation of the films alone: what a difference must exceed", fields={"seed": seed}
+        )
+        for seed in (43, 44)
+    },
+    "half of the films": Experiment(
+        hypothesis="Learning curve: half of the training films, twice the epochs, so as many steps",
+        fields={"num_train_epochs": 12},
+        train_share=0.5,
+    ),
+    "a quarter of the films": Experiment(
+        hypothesis="Learning curve: a quarter of the training films, four times the epochs, so as many steps",
+        fields={"num_train_epochs": 24},
+        train_share=0.25,
+    ),
     "ResNet-50": Experiment(
         hypothesis="A deeper network of the same three stages ranks better, at four times the cost",
         fields={"learning_rate": 1e-4},
@@ -131,7 +150,8 @@ def run_experiment(name: str, args: argparse.Namespace) -> Path:
         config = folder.with_suffix(".yaml")
         backbone = str(args.weights_dir / EXPERIMENTS[name].weights)
         config.write_text(yaml.safe_dump({"backbone": backbone, **collect_fields(name)}), encoding="utf-8")
-        command = ["crossval", args.dataset, "--config", config, "--folds", args.folds, "--out", folder]
+        division = ["--folds", args.folds, "--fold-seed", FOLD_SEED, "--train-share", EXPERIMENTS[name].train_share]
+        command = ["crossval", args.dataset, "--config", config, *division, "--out", folder]
         if status := run_command([str(word) for word in command]):
             raise SystemExit(status)
     return folder
@@ -218,6 +238,7 @@ def describe(name: str, folder: Path, reference: Path | None, films: Sequence[Ma
         "marked and detected": [peaks["marked"], peaks["detected"]],
         "recipe": collect_fields(name),
         "backbone": experiment.weights,
+        "share of the training groups": experiment.train_share,
     }
 
 

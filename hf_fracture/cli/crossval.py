@@ -1,8 +1,8 @@
 """`hf-fracture crossval`: train and measure on k folds, and pool what the networks say of films they never saw.
 
-`OUT/crossval.json` holds `dataset`, `recipe`, `training_arguments`, `folds` (one row each), `summary` (mean, standard
-deviation, minimum and maximum over the folds), `pooled` (figures of all out-of-fold answers together, with intervals
-over groups), `bootstrap`, `software` and `seconds`.
+`OUT/crossval.json` holds `dataset`, `recipe`, `training_arguments`, `num_folds`, `fold_seed`, `train_share`, `folds` (a
+row each), `summary` (mean, standard deviation, minimum and maximum over the folds), `pooled` (figures of all
+out-of-fold answers together, with intervals over groups), `bootstrap`, `software` and `seconds`.
 """
 
 import argparse
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 RESULT_NAME: Final = "crossval.json"
 PREDICTIONS_NAME: Final = "predictions.parquet"
 FOLDS_NAME: Final = "folds.csv"
+DIVISION: Final = ("num_folds", "fold_seed", "train_share")
 FIGURES: Final = ("auroc", "average_precision", "log_loss", "brier_score")
 
 
@@ -66,6 +67,16 @@ def add_parser(
         default="train,validation",
         metavar="SPLITS",
         help="splits whose films are divided into folds (default: train,validation)",
+    )
+    parser.add_argument(
+        "--fold-seed", type=int, metavar="N", help="seed of the division into folds (default: that of --seed)"
+    )
+    parser.add_argument(
+        "--train-share",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="share of each fold's training groups that train, for a learning curve (default: 1)",
     )
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default: 2000)")
 
@@ -92,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     with going_on(args.out), holding_run_folder(args.out):
         pool, folds = plan(args, recipe, arguments)
-        described = {**describe_run(recipe, arguments), "num_folds": args.folds, "pool": args.pool}
+        described = {**describe_run(recipe, arguments), **describe_division(args, arguments)}
         claim_run_folder(args.out, described, finished=RESULT_NAME, overwrite=args.overwrite)
         _write_folds(pool, folds, args.out / FOLDS_NAME)
         wait_for_all()
@@ -108,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
 def plan(
     args: argparse.Namespace, recipe: "RecipeConfig", arguments: "FractureTrainingArguments"
 ) -> tuple["Dataset", list["Fold"]]:
-    """Return the pooled films and the folds, which depend on group ids and the seed only.
+    """Return the pooled films and the folds, which depend on group ids and the division only.
 
     Raises:
         MissingInputError: If a split that is to be pooled does not exist.
@@ -124,7 +135,16 @@ def plan(
             raise MissingInputError(f"Expected the split '{name}' of --pool, found {', '.join(map(repr, splits))}.")
     pool = concatenate_datasets([splits[name] for name in names])
     columns = {name: pool[name][:] for name in (*PLAN_COLUMNS, "source_path") if name in pool.column_names}
-    return pool, plan_folds(columns, num_folds=args.folds, seed=arguments.seed)
+    division = describe_division(args, arguments)
+    return pool, plan_folds(
+        columns, num_folds=args.folds, seed=division["fold_seed"], train_share=division["train_share"]
+    )
+
+
+def describe_division(args: argparse.Namespace, arguments: "FractureTrainingArguments") -> dict[str, Any]:
+    """Return what the folds depend on, beside the films."""
+    fold_seed = arguments.seed if args.fold_seed is None else args.fold_seed
+    return {"num_folds": args.folds, "pool": args.pool, "fold_seed": fold_seed, "train_share": args.train_share}
 
 
 def select_fold(pool: "Dataset", fold: "Fold") -> "DatasetDict":
@@ -217,7 +237,7 @@ def describe_result(
             "num_measured_films": len(pooled),
             "films_sha256": hash_films({"pool": pool}),
         },
-        **{name: described[name] for name in ("recipe", "training_arguments", "num_folds")},
+        **{name: described[name] for name in ("recipe", "training_arguments", *DIVISION)},
         "folds": rows,
         "summary": {name: summarize([row[name] for row in rows]) for name in FIGURES},
         "pooled": measure_pooled(pooled, _call_films(args.out, pooled), num_resamples=args.resamples),

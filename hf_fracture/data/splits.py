@@ -118,6 +118,31 @@ def assign_folds(group_ids: Sequence[str], strata: Sequence[Hashable], *, num_fo
     return _deal_groups(group_ids, strata, [1 / num_folds] * num_folds, seed)
 
 
+def choose_share(group_ids: Sequence[str], strata: Sequence[Hashable], *, share: float, seed: int) -> list[bool]:
+    """Choose a share of the groups, stratified as in `split_groups`.
+
+    Args:
+        group_ids: One id per film, length N.
+        strata: One stratum per film.
+        share: Of the groups, in (0, 1]; 1 chooses all.
+        seed: Seeds the order.
+
+    Returns:
+        For each film whether its group was chosen.
+
+    Raises:
+        UsageError: If the share is out of range.
+
+    >>> choose_share(["a", "b", "b", "c", "d"], [0, 0, 0, 1, 1], share=0.5, seed=0)
+    [True, False, False, False, True]
+    """
+    if not 0 < share <= 1:
+        raise UsageError(f"A share of the groups lies above 0 and up to 1, got {share:g}.")
+    if share == 1:
+        return [True] * len(group_ids)
+    return [dealt == 0 for dealt in _deal_groups(group_ids, strata, [share, 1 - share], seed)]
+
+
 def check_disjoint(groups: Mapping[str, Iterable[str]]) -> None:
     """Refuse splits that share a group.
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_fracture.data.splits import assign_folds, check_disjoint
+from hf_fracture.data.splits import assign_folds, check_disjoint, choose_share
 
 VALIDATION_PARTS: Final = 7
 """One group in so many of a fold's training groups goes to its validation split, about 14 %."""
@@ -36,7 +36,9 @@ class Fold:
     test: Indices
 
 
-def plan_folds(columns: Mapping[str, Sequence[Any]], *, num_folds: int, seed: int) -> list[Fold]:
+def plan_folds(
+    columns: Mapping[str, Sequence[Any]], *, num_folds: int, seed: int, train_share: float = 1.0
+) -> list[Fold]:
     """Divide films into folds, and each fold's training films once more, without dividing a group.
 
     Films are stratified by label and body part. As in a prepared dataset's own splits, validation and test hold one
@@ -46,12 +48,14 @@ def plan_folds(columns: Mapping[str, Sequence[Any]], *, num_folds: int, seed: in
         columns: `group_id` and `label`, and what is known of the other columns of a prepared dataset; N values each.
         num_folds: At least 2 and at most the number of groups.
         seed: Seeds the division.
+        train_share: Share of a fold's training groups that train, in (0, 1], for a learning curve; validation and
+            test stay whole.
 
     Returns:
         One entry per fold; their test films are all films that may measure, each once.
 
     Raises:
-        UsageError: If there are fewer groups than folds, or fewer than two folds.
+        UsageError: If there are fewer groups than folds, fewer than two folds, or the share is out of range.
     """
     groups = np.asarray([str(group) for group in columns["group_id"]])
     num_films = len(groups)
@@ -69,8 +73,11 @@ def plan_folds(columns: Mapping[str, Sequence[Any]], *, num_folds: int, seed: in
             seed=seed + 1 + number,
         )
         is_validation = np.asarray(parts) == 0
+        train = rest[~is_validation]
+        labels = [known["label"][index] for index in train]
+        kept = choose_share(groups[train].tolist(), labels, share=train_share, seed=seed + 1 + number)
         fold = Fold(
-            train=rest[~is_validation],
+            train=train[np.asarray(kept)],
             validation=rest[is_validation & measures[rest]],
             test=np.flatnonzero((fold_of == number) & measures),
         )

@@ -16,7 +16,8 @@ from hf_fracture.evaluation.predictions import Predictions, build_predictions, r
 def run(prepared_dir: Path, backbone_dir: Path) -> Callable[..., int]:
     def start(out_dir: Path, *flags: str) -> int:
         fast = ["--image_size", "32", "--num_train_epochs", "2", "--use_cpu", "true", "--bf16", "false"]
-        settings = ["--folds", "2", "--resamples", "20", "--evidence_weight", "0", *fast]
+        division = ["--folds", "2", "--fold-seed", "7", "--train-share", "0.75"]
+        settings = [*division, "--resamples", "20", "--evidence_weight", "0", *fast]
         command = ["crossval", str(prepared_dir), "--backbone", str(backbone_dir), "--out", str(out_dir)]
         return main([*command, *settings, *flags])
 
@@ -60,6 +61,7 @@ def test_run_killed_within_a_fold_goes_on_there_and_pools_every_film_once(
     assert sorted(pooled.ids) == sorted(f"phantoms/{seed}.png" for seed in (*range(16), *range(100, 116)))
     result = json.loads((out_dir / "crossval.json").read_text())
     assert [row["num_films"] for row in result["folds"]] == [16, 16]
+    assert (result["fold_seed"], result["train_share"], result["training_arguments"]["seed"]) == (7, 0.75, 42)
     figure = result["pooled"]["metrics"]["auroc"]
     assert figure["lower"] <= figure["value"] <= figure["upper"]
     assert result["summary"]["auroc"]["mean"] == pytest.approx(np.mean([row["auroc"] for row in result["folds"]]))
@@ -74,6 +76,7 @@ def test_run_killed_within_a_fold_goes_on_there_and_pools_every_film_once(
     ("flags", "said"),
     [
         (["--folds", "1"], "num_folds must lie between 2"),
+        (["--train-share", "0"], "A share of the groups lies above 0 and up to 1, got 0"),
         (["--pool", "train,dev"], "Expected the split 'dev' of --pool"),
         (["--target", "fracture_type"], "Use hf-fracture train"),
     ],

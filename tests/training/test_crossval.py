@@ -67,6 +67,26 @@ def test_copies_and_doubtful_films_may_train_and_never_measure() -> None:
     assert [columns["source_path"][index] for index in chosen] == ["a.png", "c-flipped.png", "p.png", "q.png"]
 
 
+def test_share_of_the_training_groups_leaves_the_measured_films_as_they_are() -> None:
+    columns = columns_of(120, copies=2)
+    groups, labels = np.asarray(columns["group_id"]), np.asarray(columns["label"])
+    for whole, half in zip(
+        *(plan_folds(columns, num_folds=3, seed=0, train_share=share) for share in (1, 0.5)), strict=True
+    ):
+        assert np.array_equal(half.test, whole.test)
+        assert np.array_equal(half.validation, whole.validation)
+        assert set(half.train) < set(whole.train)
+        assert len(set(groups[half.train])) == pytest.approx(len(set(groups[whole.train])) / 2, abs=2)
+        assert np.isin(groups, groups[half.train]).sum() == len(half.train)  # with all copies
+        assert labels[half.train].mean() == pytest.approx(1 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.1, float("nan")])
+def test_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(UsageError, match="above 0 and up to 1"):
+        plan_folds(columns_of(8), num_folds=2, seed=0, train_share=share)
+
+
 def test_dataset_that_knows_no_more_than_group_and_label_can_be_folded() -> None:
     folds = plan_folds({"group_id": [str(index) for index in range(8)], "label": [0, 1] * 4}, num_folds=2, seed=0)
     assert [type(fold) for fold in folds] == [Fold, Fold]

@@ -36,6 +36,20 @@ _EXPLANATIONS: Final = (
 
 # File, title, what it says, and how it is made.
 RESULTS: Final = (
+    (
+        "family",
+        "The family",
+        "Each trained on FracAtlas under the shipped recipe but for what its script names, and measured alike; the "
+        "test split is read once for each. The validation figure of each seed is that of the epoch it chose.",
+        "scripts/family.py",
+    ),
+    (
+        "campaign",
+        "Ideas, one at a time",
+        "Each changes one thing of another and is measured on the same group-disjoint folds of training and validation "
+        "films; the test split is not read. A verdict follows from the interval of the paired difference.",
+        "scripts/campaign.py",
+    ),
     ("recipes", "Recipes", "Published recipes, trained and measured the same way.", "scripts/run_recipes.py"),
     (
         "crossval",
@@ -146,7 +160,8 @@ def _render_file(described: Sequence[str]) -> str:
     if name == "crossval":
         content = {key: content[key] for key in ("pooled", "summary", "folds")}
         content["folds"] = [{**row, "thresholds": ""} for row in content["folds"]]
-    parts = [f"## {title}", f"{words}{made}", _describe_frames(name, content), render_content(content)]
+    picture = f"![{title}](results/{name}.svg)" if (ROOT / "docs" / "results" / f"{name}.svg").is_file() else ""
+    parts = [f"## {title}", f"{words}{made}", _describe_frames(name, content), render_content(content), picture]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -161,6 +161,30 @@ def draw_transfer(content: Mapping[str, Any]) -> "Figure":
     return figure
 
 
+def draw_cost(members: Mapping[str, tuple[float, Mapping[str, Any]]]) -> "Figure":
+    """Draw what models reach against what an answer costs.
+
+    Args:
+        members: Milliseconds of a film, and the AUROC as an estimate of `evaluation.json`, by name.
+    """
+    figure = _new_figure(1.5 * _SIDE_INCHES, _SIDE_INCHES)
+    axes = figure.add_subplot()
+    for name, (milliseconds, auroc) in members.items():
+        value, lower, upper = (auroc[bound] for bound in ("value", "lower", "upper"))
+        axes.errorbar(milliseconds, value, [[value - lower], [upper - value]], fmt="o", color="black", capsize=3)
+        text = f"{name}\n{value:.3f}\n{milliseconds:.0f} ms"
+        axes.annotate(text, (milliseconds, value), (6, 0), textcoords="offset points", fontsize=8, va="center")
+    times, lowest = [row[0] for row in members.values()], min(row[1]["lower"] for row in members.values())
+    axes.set_xlim(0, 1.35 * max(times))
+    axes.set_ylim(min(0.5, lowest - 0.02), 1)
+    axes.set_xlabel("Milliseconds of a film", fontsize=10)
+    axes.set_ylabel("AUROC with 95 % interval", fontsize=10)
+    axes.tick_params(labelsize=9)
+    axes.grid(visible=True, color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure
+
+
 def draw_counts(counts: Sequence[Sequence[int]], names: Sequence[str]) -> "Figure":
     """Draw a confusion matrix of several classes, shaded by the share of the true class.
 

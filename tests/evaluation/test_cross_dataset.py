@@ -16,7 +16,7 @@ from hf_fracture.evaluation.cross_dataset import (
     pool_predictions,
 )
 from hf_fracture.evaluation.figures import Resampling
-from hf_fracture.evaluation.plots import draw_transfer
+from hf_fracture.evaluation.plots import draw_cost, draw_transfer
 from hf_fracture.evaluation.predictions import Predictions, build_predictions
 
 if TYPE_CHECKING:
@@ -145,3 +145,11 @@ def test_heat_map_names_every_training_and_test() -> None:
     texts = [text.get_text() for text in axes.texts]
     assert texts == ["0.71\n(0.60 to 0.80)\n7 films"] * 6
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "a\nand b"]
+
+
+def test_plot_of_cost_shows_every_model_with_its_interval_and_time() -> None:
+    auroc = {"value": 0.9, "lower": 0.4, "upper": 0.95, "method": "expanded_percentile"}
+    axes = draw_cost({"small": (31.4, auroc), "large": (170, auroc)}).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["small\n0.900\n31 ms", "large\n0.900\n170 ms"]
+    assert axes.get_ylim()[0] < 0.4
+    assert axes.get_xlim()[1] > 170

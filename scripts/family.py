@@ -1,0 +1,296 @@
+"""Train and measure the released family under one protocol, with the spread over seeds, cost and speed of each.
+
+    python scripts/family.py DATASET WEIGHTS_DIR WORK_DIR [--kaggle DIR] [--only NAME ...] [--seeds 42 43 44]
+
+DATASET: prepared FracAtlas. WEIGHTS_DIR: holds `resnet-18-c4-imagenet` and `resnet-50-c4-imagenet`. `--kaggle`: the
+prepared clean Kaggle set, to test on films that none was trained on. The first seed of each member is its release: it
+is exported, evaluated once on the test split, explained and described by a card, all in WORK_DIR/MEMBER/seed-N/model.
+The first seed of `default` is the shipped folder. The other seeds are measured on validation only. `small` is the 8-bit
+file of `default`, and answers at its operating points. Speed is a whole prediction on drawn films with onnxruntime and
+two threads, the members in turn. Finished steps are not repeated; an interrupted training goes on where it was. Writes
+scripts/results/family.json and docs/results/family.png and .svg after each member. Compute, on two quiet cores: what
+the table's column of training minutes says, per seed, and ten minutes of measuring for each member.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import yaml
+from PIL import Image
+from tqdm import tqdm
+
+from hf_fracture.cli.explain_eval import marked_films, measure_maps
+from hf_fracture.cli.main import main as run_command
+from hf_fracture.data.phantoms import draw_phantom
+from hf_fracture.evaluation.artifacts import write_text
+from hf_fracture.evaluation.bootstrap import bootstrap, count_rarer_groups, estimate
+from hf_fracture.evaluation.curves import RankedFilms
+from hf_fracture.evaluation.films import load_splits
+from hf_fracture.evaluation.plots import draw_cost, render_figure
+from hf_fracture.export.layout import INT8_FILE, ONNX_DIR, ONNX_FILE
+from hf_fracture.inference.classifier import FractureClassifier
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json, write_json
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+HERE: Final = Path(__file__).resolve().parent
+RESULT_PATH: Final = HERE / "results" / "family.json"
+PLOT_DIR: Final = HERE.parent / "docs" / "results"
+NUM_TIMED_FILMS: Final = 15
+TIMED_SIZE_PX: Final = (1200, 1500)
+RESNET_18: Final = "resnet-18-c4-imagenet"
+SHIPPED_RECIPE: Final[Mapping[str, Any]] = yaml.safe_load((HERE / "default_model.yaml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One model of the family.
+
+    Attributes:
+        what: What it is for.
+        fields: Fields of its recipe beside those of the shipped one.
+        weights: Folder under WEIGHTS_DIR, or a row of `hf-fracture backbones`.
+    """
+
+    what: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = RESNET_18
+
+
+MEMBERS: Final[Mapping[str, Member]] = {
+    "default": Member(what="Shipped: the best that answers in under 100 ms on two cores"),
+    "resnet-50": Member(
+        what="The deeper network that the wrist and edge projects use, three stages",
+        fields={"image_size": 320, "first_image_size": 224, "learning_rate": 1e-4},
+        weights="resnet-50-c4-imagenet",
+    ),
+    "convnext": Member(
+        what="ConvNeXt V2 Atto from random weights (none with a free licence are at hand), without evidence supervision",
+        fields={
+            "pretrained": False,
+            "evidence_weight": 0,
+            "frozen_layers": 0,
+            "image_size": 256,
+            "first_image_size": 160,
+            "learning_rate": 1e-3,
+        },
+        weights="convnextv2-atto",
+    ),
+    "deepconvnet": Member(
+        what="The edge project's network, from random weights, without evidence supervision",
+        fields={
+            "pretrained": False,
+            "evidence_weight": 0,
+            "frozen_layers": 0,
+            "image_size": 256,
+            "first_image_size": 160,
+            "learning_rate": 1e-3,
+        },
+        weights="deepconvnet",
+    ),
+}
+
+
+def train(name: str, seed: int, args: argparse.Namespace) -> Path:
+    """Train one seed of a member unless that was done; return its model folder."""
+    if name == "default" and seed == read_seed(DEFAULT_MODEL_DIR):
+        return DEFAULT_MODEL_DIR
+    run_dir: Path = args.work_dir / name / f"seed-{seed}"
+    model_dir = run_dir / "model"
+    if not model_dir.is_dir():
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        config = run_dir.with_suffix(".yaml")
+        config.write_text(yaml.safe_dump({**SHIPPED_RECIPE, **MEMBERS[name].fields}), encoding="utf-8")
+        folder = args.weights_dir / MEMBERS[name].weights
+        backbone = folder if folder.is_dir() else MEMBERS[name].weights
+        run("train", args.dataset, "--backbone", backbone, "--config", config, "--seed", seed, "--out", run_dir)
+    return model_dir
+
+
+def read_seed(model_dir: Path) -> int:
+    """Return the seed that a model was trained with."""
+    return int(read_json(model_dir / "run.json")["training_arguments"]["seed"])
+
+
+def run(*words: object) -> None:
+    """Run a command of `hf-fracture`, and end where it fails."""
+    if status := run_command([str(word) for word in words]):
+        raise SystemExit(status)
+
+
+def release(name: str, model_dir: Path, args: argparse.Namespace) -> None:
+    """Export, evaluate, explain and describe a model, leaving out what lies there."""
+    if model_dir == DEFAULT_MODEL_DIR:
+        return  # train_default_model.sh did
+    out_dir = args.work_dir / name
+    if not (model_dir / "export.json").is_file():
+        run("export", model_dir, "--out", model_dir, "--int8", "--dataset", args.dataset, "--overwrite")
+    for command, written in (("evaluate", "evaluation"), ("explain-eval", "attribution")):
+        if not (model_dir / f"{written}.json").is_file():
+            run(command, model_dir, args.dataset, "--out", out_dir / written, "--record", "--overwrite")
+    if args.kaggle and not (model_dir / "cross_dataset.json").is_file():
+        script = [sys.executable, HERE / "cross_dataset.py", "model", model_dir, args.dataset, args.kaggle]
+        subprocess.run([*map(str, script), "--work", str(args.work_dir / "cross_dataset")], check=True)
+    run("card", model_dir, "--overwrite")
+
+
+def measure_on_validation(model_dir: Path, out_dir: Path, dataset: str) -> float:
+    """Return the AUROC on validation."""
+    if not (out_dir / "evaluation.json").is_file():
+        run("evaluate", model_dir, dataset, "--split", "validation", "--out", out_dir, "--overwrite")
+    return float(read_json(out_dir / "evaluation.json")["metrics"]["auroc"]["value"])
+
+
+def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Train all seeds of a member, release the first, and return its row."""
+    folders = {seed: train(name, seed, args) for seed in args.seeds}
+    released = folders[args.seeds[0]]
+    release(name, released, args)
+    reached = {
+        seed: measure_on_validation(folder, args.work_dir / name / f"validation-{seed}", args.dataset)
+        for seed, folder in folders.items()
+    }
+    evaluation, attribution, facts = (
+        read_json(released / f"{part}.json") for part in ("evaluation", "attribution", "run")
+    )
+    return {
+        "what": MEMBERS[name].what,
+        "validation AUROC by seed": ", ".join(f"{value:.3f}" for value in reached.values()),
+        "AUROC": evaluation["metrics"]["auroc"],
+        "average precision": evaluation["metrics"]["average_precision"],
+        "AUROC, clean Kaggle": read_external(released),
+        "peak in region, of detected": attribution["methods"]["grad_cam"]["peak_in_region_if_detected"],
+        "MB": round((released / ONNX_DIR / ONNX_FILE).stat().st_size / 1e6, 1),
+        "training minutes": round(facts["seconds"] / 60),
+        "ms per film": "",
+        "seeds": list(reached),
+        "standard deviation of validation AUROC": round(statistics.stdev(reached.values()), 4)
+        if len(reached) > 1
+        else "",
+        "folder": str(released),
+    }
+
+
+def read_external(model_dir: Path) -> Any:
+    """Return the AUROC on the other dataset, or nothing where that was not measured."""
+    path = model_dir / "cross_dataset.json"
+    rows = read_json(path)["model_rows"] if path.is_file() else []
+    return next((row["auroc"] for row in rows if row["tested_on"] not in row["trained_on"]), "")
+
+
+def describe_small(splits: "DatasetDict", default: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure the shipped 8-bit file on the test split."""
+    classifier = FractureClassifier.from_pretrained(fast=True)
+    films = splits["test"]
+    answers = [
+        float(classifier.compute(classifier.read(row["image"])).probabilities[0])  # whatever the gate thinks of it
+        for row in tqdm(films.select_columns(["image"]), desc="small on the test split", unit="film")
+    ]
+    labels, groups = np.asarray(films["label"][:]), np.asarray(films["group_id"][:])
+    ranked = RankedFilms(labels, np.asarray(answers, dtype=np.float64))
+
+    def measure(weights: Any) -> dict[str, Any]:
+        counts = ranked.count_calls(weights)
+        return {"AUROC": counts.auroc(), "average precision": counts.average_precision()}
+
+    values, resampled = measure(np.ones((1, len(labels)))), bootstrap(measure, groups)
+    rarer = count_rarer_groups(groups, labels)
+    figures = {
+        name: estimate(float(value[0]), resampled[name], num_groups=rarer).to_dict() for name, value in values.items()
+    }
+    maps = measure_maps(
+        classifier,
+        marked_films(films),
+        scale_films=marked_films(splits["validation"]),
+        methods=("grad_cam",),
+        where={"dataset": "fracatlas", "split": "test"},
+    )
+    return {
+        "what": "The 8-bit file of the default, for the browser",
+        "validation AUROC by seed": "",
+        **figures,
+        "AUROC, clean Kaggle": "",
+        "peak in region, of detected": maps["methods"]["grad_cam"]["peak_in_region_if_detected"],
+        "MB": round((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).stat().st_size / 1e6, 1),
+        "training minutes": default["training minutes"],
+        "ms per film": "",
+    }
+
+
+def time_members(folders: Mapping[str, tuple[Path, bool]]) -> dict[str, float]:
+    """Return the median milliseconds of a prediction, film by film, the members in turn.
+
+    Args:
+        folders: Model folder and whether its 8-bit file answers, by name.
+    """
+    classifiers = {
+        name: FractureClassifier.from_pretrained(folder, backend="onnx", fast=fast)
+        for name, (folder, fast) in folders.items()
+    }
+    pictures = [draw_phantom(seed, fractured=True, size_px=TIMED_SIZE_PX).image for seed in range(NUM_TIMED_FILMS)]
+    spent: dict[str, list[float]] = {name: [] for name in classifiers}
+    for number, picture in enumerate(pictures):
+        for name, classifier in classifiers.items():
+            seconds = time_once(classifier.predict, picture)
+            if number > 0:  # the first one warms up
+                spent[name].append(seconds)
+    return {name: round(1000 * statistics.median(values), 1) for name, values in spent.items()}
+
+
+def time_once(predict: Callable[[Image.Image], object], picture: Image.Image) -> float:
+    """Return the seconds of one call."""
+    started = time.perf_counter()
+    predict(picture)
+    return time.perf_counter() - started
+
+
+def write(rows: Mapping[str, dict[str, Any]]) -> None:
+    """Write the table and its plot."""
+    folders = {
+        name: (DEFAULT_MODEL_DIR, True) if name == "small" else (Path(rows[name]["folder"]), False) for name in rows
+    }
+    milliseconds = time_members(folders)
+    table = {
+        name: {**{key: value for key, value in row.items() if key != "folder"}, "ms per film": milliseconds[name]}
+        for name, row in rows.items()
+    }
+    write_json(RESULT_PATH, {"members": table})
+    figure = draw_cost({name: (row["ms per film"], row["AUROC"]) for name, row in table.items()})
+    PLOT_DIR.mkdir(exist_ok=True)
+    (PLOT_DIR / "family.png").write_bytes(render_figure(figure, "png"))
+    write_text(PLOT_DIR / "family.svg", render_figure(figure, "svg").decode())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Work through the members that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", metavar="DATASET")
+    parser.add_argument("weights_dir", metavar="WEIGHTS_DIR", type=Path)
+    parser.add_argument("work_dir", metavar="WORK_DIR", type=Path)
+    parser.add_argument("--kaggle", type=Path, metavar="DIR", help="prepared clean Kaggle set")
+    parser.add_argument("--only", nargs="+", choices=list(MEMBERS), metavar="NAME", help="only these, and default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N", help="the first is released")
+    args = parser.parse_args(arguments)
+    rows: dict[str, dict[str, Any]] = {}
+    splits = load_splits(args.dataset)
+    for name in MEMBERS:
+        if args.only and name not in ("default", *args.only):
+            continue
+        rows[name] = describe_member(name, args)
+        if name == "default":
+            rows["small"] = describe_small(splits, rows[name])
+        write(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

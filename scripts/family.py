@@ -74,7 +74,7 @@ MEMBERS: Final[Mapping[str, Member]] = {
         weights="resnet-50-c4-imagenet",
     ),
     "convnext": Member(
-        what="ConvNeXt V2 Atto from random weights (none with a free licence are at hand), without evidence supervision",
+        what="ConvNeXt V2 Atto from random weights (no free ones are at hand), without evidence supervision",
         fields={
             "pretrained": False,
             "evidence_weight": 0,

@@ -50,6 +50,14 @@ RESULTS: Final = (
         "films; the test split is not read. A verdict follows from the interval of the paired difference.",
         "scripts/campaign.py",
     ),
+    (
+        "label_ceiling",
+        "How far the labels carry",
+        "FracAtlas holds copies of films that were labelled on their own, and some disagree. What a reader who is "
+        "always right would reach against such labels depends on which of the two is wrong, which nobody knows: hence "
+        "three readings, and the truth is some mixture. A model that errs where labels err can exceed it.",
+        "scripts/label_ceiling.py",
+    ),
     ("recipes", "Recipes", "Published recipes, trained and measured the same way.", "scripts/run_recipes.py"),
     (
         "crossval",

@@ -48,6 +48,7 @@ PLOT_DIR: Final = HERE.parent / "docs" / "results"
 NUM_TIMED_FILMS: Final = 15
 TIMED_SIZE_PX: Final = (1200, 1500)
 RESNET_18: Final = "resnet-18-c4-imagenet"
+FROM_RANDOM: Final = {"pretrained": False, "evidence_weight": 0, "image_size": 224, "learning_rate": 1e-3}
 SHIPPED_RECIPE: Final[Mapping[str, Any]] = yaml.safe_load((HERE / "default_model.yaml").read_text(encoding="utf-8"))
 
 
@@ -70,31 +71,17 @@ MEMBERS: Final[Mapping[str, Member]] = {
     "default": Member(what="Shipped: the best that answers in under 100 ms on two cores"),
     "resnet-50": Member(
         what="The deeper network that the wrist and edge projects use, three stages",
-        fields={"image_size": 320, "first_image_size": 224, "learning_rate": 1e-4},
+        fields={"image_size": 224, "frozen_layers": 2, "learning_rate": 1e-4},
         weights="resnet-50-c4-imagenet",
     ),
     "convnext": Member(
         what="ConvNeXt V2 Atto from random weights (no free ones are at hand), without evidence supervision",
-        fields={
-            "pretrained": False,
-            "evidence_weight": 0,
-            "frozen_layers": 0,
-            "image_size": 256,
-            "first_image_size": 160,
-            "learning_rate": 1e-3,
-        },
+        fields=FROM_RANDOM,
         weights="convnextv2-atto",
     ),
     "deepconvnet": Member(
         what="The edge project's network, from random weights, without evidence supervision",
-        fields={
-            "pretrained": False,
-            "evidence_weight": 0,
-            "frozen_layers": 0,
-            "image_size": 256,
-            "first_image_size": 160,
-            "learning_rate": 1e-3,
-        },
+        fields=FROM_RANDOM,
         weights="deepconvnet",
     ),
 }

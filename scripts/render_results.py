@@ -51,6 +51,13 @@ RESULTS: Final = (
         "scripts/campaign.py",
     ),
     (
+        "answer_variants",
+        "Asked differently",
+        "The shipped model with other ways to obtain its answer, on validation. None is used: a difference must exceed "
+        "its interval and pay for its cost.",
+        "scripts/answer_variants.py",
+    ),
+    (
         "label_ceiling",
         "How far the labels carry",
         "FracAtlas holds copies of films that were labelled on their own, and some disagree. What a reader who is "

@@ -219,13 +219,10 @@ def measure_types(prediction: "EvalPrediction") -> dict[str, float]:
 
 def write_log(result: "TrainingResult", out_dir: Path) -> None:
     """Write what the Trainer logged, as JSON and as curves."""
-    from hf_fracture.models.checkpoint import read_json, write_json
+    from hf_fracture.models.checkpoint import write_json
     from hf_fracture.training.curves import write_curves
 
-    log_path = out_dir / "log.json"
-    # A finished run that is only calibrated again keeps the time that its training took.
-    seconds = result.seconds + (float(read_json(log_path)["seconds"]) if log_path.is_file() else 0.0)
-    write_json(log_path, {"history": result.history, "seconds": seconds})
+    write_json(out_dir / "log.json", {"history": result.history, "seconds": result.seconds})
     write_curves(result.history, out_dir / "curves.png")
 
 

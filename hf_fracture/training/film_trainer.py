@@ -5,6 +5,7 @@ Everything here is a function of the recipe, the seed and the step, so that a re
 """
 
 import math
+import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState
 
 from hf_fracture.config import RecipeConfig
 from hf_fracture.errors import TrainingError, UsageError
@@ -192,6 +193,28 @@ class _FollowEpochs(TrainerCallback):
     def on_step_end(self, *_event: Any, **_: Any) -> None:
         if self._average is not None:
             self._average.update()
+
+
+class CountSeconds(TrainerCallback):
+    """Write into the log how long a run has taken, with the calls that were interrupted up to their last checkpoint."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self._began = time.monotonic()
+        self._before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far."""
+        return self._before + time.monotonic() - self._began
+
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ARG002 upstream's name
+        """Read what the calls before took, from the log that came with the checkpoint."""
+        self._before = max((entry.get("elapsed_seconds", 0.0) for entry in state.log_history), default=0.0)
+
+    def on_log(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:  # noqa: ARG002 upstream's name
+        """Write it beside what is logged; a checkpoint keeps the log."""
+        state.log_history[-1]["elapsed_seconds"] = round(self.seconds, 1)
 
 
 def _divide_layers(layers: list[list[str]], num_frozen: int) -> tuple[list[list[str]], list[list[str]]]:

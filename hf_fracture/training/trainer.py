@@ -6,7 +6,6 @@ The test split is never read here. Measures come in as `compute_metrics`. May de
 
 import logging
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from hf_fracture.models.evidence import EvidenceClassifier, fold_evidence
 from hf_fracture.training.arguments import FractureTrainingArguments
 from hf_fracture.training.checkpoints import find_checkpoint, naming_failures
 from hf_fracture.training.draws import NumberedFilms
-from hf_fracture.training.film_trainer import FilmTrainer
+from hf_fracture.training.film_trainer import CountSeconds, FilmTrainer
 from hf_fracture.training.films import FilmDataset, build_collator, mean_fracture_cells
 from hf_fracture.training.fracture_types import adjust_class_head
 from hf_fracture.training.linear_probe import (
@@ -62,7 +61,7 @@ class TrainingResult:
         model: Standard two-class model in eval mode; its logits are not calibrated yet.
         preprocessing: Letterbox and normalisation it was trained with.
         history: The Trainer's log, one entry a report (loss, eval_auroc, …).
-        seconds: Wall time of this call.
+        seconds: Wall time, with that of calls that were interrupted, up to their last checkpoint.
     """
 
     model: PreTrainedModel
@@ -96,7 +95,7 @@ def train_classifier(
             being finite; the last good checkpoint is kept.
         OSError: If a checkpoint does not fit onto the disk; the one before is kept.
     """
-    started = time.monotonic()
+    clock = CountSeconds()
     _check_splits(dataset, label_names)
     torch.manual_seed(arguments.seed)
     films = {
@@ -116,6 +115,7 @@ def train_classifier(
     with naming_failures(checkpoint_dir), planar_narrow_convolutions(model):
         trainer = _build_trainer(model, films, recipe, arguments, preprocessing)
         weights = balance if recipe.class_weights == "balanced" else even
+        trainer.add_callback(clock)
         trainer.compute_loss_func = _build_loss(recipe, model, films["train"], weights)
         trainer.compute_metrics = lambda prediction: compute_metrics(_only_logits(prediction))
         also = (AVERAGE_NAME,) if recipe.ema_decay > 0 else ()
@@ -131,7 +131,7 @@ def train_classifier(
         model=standard,
         preprocessing=preprocessing,
         history=trainer.state.log_history,
-        seconds=time.monotonic() - started,
+        seconds=clock.seconds,
     )
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -88,8 +89,14 @@ def test_killed_run_ends_with_the_weights_of_one_that_was_not(
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "killed", recipe, **settings)
     monkeypatch.undo()
-    assert find_checkpoint(tmp_path / "killed") is not None
+    state_path = Path(str(find_checkpoint(tmp_path / "killed"))) / "trainer_state.json"
+    state = json.loads(state_path.read_text())
+    assert 0 < state["log_history"][-1]["elapsed_seconds"] < 1000
+    state["log_history"][-1]["elapsed_seconds"] = 1000.0
+    state_path.write_text(json.dumps(state))
     resumed = train(tmp_path / "killed", recipe, **settings)
+    assert resumed.history[-1]["elapsed_seconds"] > 1000
+    assert 1000 < resumed.seconds < 2000, "the call that was killed counts too"
     for name, tensor in weights_of(whole).items():
         torch.testing.assert_close(weights_of(resumed)[name], tensor, rtol=0, atol=0, msg=name)
 

@@ -25,7 +25,7 @@ from hf_fracture.evaluation.films import load_splits
 from hf_fracture.evaluation.measured_model import FilmReader, build_film_reader
 from hf_fracture.evaluation.metrics import auroc, average_precision
 from hf_fracture.evaluation.predictions import Predictions, answer_films, predict_dataset
-from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, load_model, read_preprocessing, write_json
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, load_model, read_json, read_preprocessing, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -114,7 +114,8 @@ def main() -> None:
     measure_statistics_again(model, own, splits["train"])
     variants["BatchNorm measured again"] = (ask(own), 1.0)
     rows = {name: describe(answers, plain, cost) for name, (answers, cost) in variants.items()}
-    write_json(RESULT_PATH, {"table": rows, "note": f"Validation split, {len(plain)} films."})
+    weights = read_json(args.model / "evaluation.json")["model"]["sha256"][:12]
+    write_json(RESULT_PATH, {"table": rows, "note": f"Weights {weights}, validation split, {len(plain)} films."})
     print(RESULT_PATH.read_text(encoding="utf-8"))
 
 

@@ -2,7 +2,7 @@
 
     python scripts/label_ceiling.py DATASET
 
-DATASET: prepared FracAtlas. Its release holds copies of films, and each copy was labelled on its own: pairs of copies
+DATASET: prepared FracAtlas. Its release holds near-copies of films, each with a label of its own: pairs of copies
 with opposite labels show how often a label is wrong, though not which of the two is. Hence three readings: fractures
 are only ever invented, labels err alike both ways, or fractures are only ever missed. For each: the rate of error,
 and the AUROC that the film's true state would reach against labels with that error at the prevalence of the test

@@ -20,7 +20,8 @@ def planar_narrow_convolutions(network: nn.Module) -> Iterator[None]:
     convolutions; the published widths begin at 64 and are not touched.
 
     Args:
-        network: What is trained; its hooks are gone when the block ends, however it ends.
+        network: What is trained, with weights in the usual layout: channels-last weights would bring the layout back.
+            Its hooks are gone when the block ends, however it ends.
     """
     handles = [
         module.register_forward_pre_hook(_make_planar)

@@ -1,5 +1,6 @@
 """A Hub for the tests of this room, a client of it, and folders that may be published."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -46,9 +47,11 @@ class HubClient:
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(json.dumps(request) + "\n")
-        stdin.flush()
-        line = stdout.readline()
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(json.dumps(request) + "\n")
+            stdin.flush()
+            line = stdout.readline()
         if not line:
             status, self.process = self.process.wait(timeout=20), self._begin()
             pytest.fail(f"The client died with status {status} over {request}.")

@@ -53,16 +53,17 @@ RESULTS: Final = (
     (
         "answer_variants",
         "Asked differently",
-        "A shipped model, with other ways to obtain its answer. None is used: the interval of a difference must exclude "
-        "0, and it must pay for its cost.",
+        "A shipped model, with other ways to obtain its answer. None is used: the interval of a difference must "
+        "exclude 0, and it must pay for its cost.",
         "scripts/answer_variants.py",
     ),
     (
         "label_ceiling",
         "How far the labels carry",
-        "FracAtlas holds near-copies of films, each with a label of its own, and some disagree (all of it counts as "
-        "error here, though two exposures may differ). What a reader who is always right would reach against such labels depends on which of the two is wrong, which nobody knows: hence "
-        "three readings, and the truth is some mixture. A model that errs where labels err can exceed it.",
+        "FracAtlas holds near-copies of films, each with a label of its own, and some disagree (all of it counts "
+        "as error here, though two exposures may differ). What a reader who is always right would reach against "
+        "such labels depends on which of the two is wrong, which nobody knows: hence three readings, and the "
+        "truth is some mixture. A model that errs where labels err can exceed it.",
         "scripts/label_ceiling.py",
     ),
     ("recipes", "Recipes", "Published recipes, trained and measured the same way.", "scripts/run_recipes.py"),
@@ -91,9 +92,10 @@ RESULTS: Final = (
         "rejected",
         "A candidate that is not shipped",
         "The last of the candidates above. On validation alone it would have been shipped: its map finds more "
-        "fractures, at no loss of ranking that could be shown. Its reading of the test split then showed what validation "
-        "had not been asked: its answers change more often on worse copies of a film, and other collections are ranked "
-        "and admitted worse. It was rejected for that, so the choice has seen these figures.",
+        "fractures, at no loss of ranking that could be shown. Its reading of the test split then showed what "
+        "validation had not been asked: its answers change more often on worse copies of a film, and other "
+        "collections are ranked and admitted worse. It was rejected for that, so the choice has seen these "
+        "figures.",
         "scripts/describe_rejected.py",
     ),
     ("reproduction", "The shipped model, trained again", "With other seeds.", "scripts/reproduce_release.sh"),

@@ -26,7 +26,6 @@ from tqdm import tqdm
 from hf_fracture.cli.crossval import PREDICTIONS_NAME, RESULT_NAME
 from hf_fracture.cli.main import main as run_command
 from hf_fracture.cli.train import MODEL_NAME
-from hf_fracture.errors import UsageError
 from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, estimate
 from hf_fracture.evaluation.comparison import measure_differences
 from hf_fracture.evaluation.figures import Resampling
@@ -142,9 +141,21 @@ def collect_fields(name: str) -> dict[str, Any]:
     return {**before, **experiment.fields}
 
 
+def check_finished(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse a finished cross-validation of another recipe or other folds."""
+    result = read_json(folder / RESULT_NAME)
+    found = {**result, **result["recipe"], **result["training_arguments"]}
+    others = sorted(field for field, value in wanted.items() if found.get(field) != value)
+    if others:
+        raise SystemExit(
+            f"Expected the experiment as it is now in '{folder}', found other {others}. Remove the folder."
+        )
+
+
 def run_experiment(name: str, args: argparse.Namespace) -> Path:
     """Train and answer all folds that are not there yet; return the folder."""
     folder: Path = args.work_dir / "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+    wanted = {"fold_seed": FOLD_SEED, "num_folds": args.folds, "train_share": EXPERIMENTS[name].train_share}
     if not (folder / RESULT_NAME).is_file():
         args.work_dir.mkdir(parents=True, exist_ok=True)
         config = folder.with_suffix(".yaml")
@@ -154,6 +165,7 @@ def run_experiment(name: str, args: argparse.Namespace) -> Path:
         command = ["crossval", args.dataset, "--config", config, *division, "--out", folder]
         if status := run_command([str(word) for word in command]):
             raise SystemExit(status)
+    check_finished(folder, {**wanted, **collect_fields(name)})
     return folder
 
 
@@ -220,7 +232,7 @@ def describe(name: str, folder: Path, reference: Path | None, films: Sequence[Ma
     if reference is not None:
         other = read_predictions(reference / PREDICTIONS_NAME)
         if not np.array_equal(answers.ids, other.ids):
-            raise UsageError(f"'{folder}' and '{reference}' answer other films. Remove one and run it again.")
+            raise SystemExit(f"'{folder}' and '{reference}' answer other films. Remove one and run it again.")
         difference = measure_differences(answers, other, Resampling())["auroc"].to_dict()
     experiment, peaks = EXPERIMENTS[name], read_json(kept)
     return {

@@ -93,13 +93,19 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
         return DEFAULT_MODEL_DIR
     run_dir: Path = args.work_dir / name / f"seed-{seed}"
     model_dir = run_dir / "model"
+    recipe = {**SHIPPED_RECIPE, **MEMBERS[name].fields}
     if not model_dir.is_dir():
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         config = run_dir.with_suffix(".yaml")
-        config.write_text(yaml.safe_dump({**SHIPPED_RECIPE, **MEMBERS[name].fields}), encoding="utf-8")
+        config.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         folder = args.weights_dir / MEMBERS[name].weights
         backbone = folder if folder.is_dir() else MEMBERS[name].weights
         run("train", args.dataset, "--backbone", backbone, "--config", config, "--seed", seed, "--out", run_dir)
+    facts = read_json(model_dir / "run.json")
+    found = {**facts["recipe"], **facts["training_arguments"]}
+    others = sorted(field for field, value in recipe.items() if found.get(field, value) != value)
+    if others:
+        raise SystemExit(f"Expected '{name}' as it is now in '{run_dir}', found other {others}. Remove the folder.")
     return model_dir
 
 

@@ -63,7 +63,7 @@ def average(parts: list[Predictions]) -> Predictions:
 
 
 def measure_statistics_again(model: Any, read_film: FilmReader, films: "Dataset") -> None:
-    """Replace the statistics of all BatchNorm layers by those of the films, each film weighing the same."""
+    """Replace the statistics of all BatchNorm layers by those of the films, each batch weighing the same."""
     layers = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for layer in layers:
         layer.reset_running_stats()

@@ -105,8 +105,10 @@ def main() -> None:
 
     resampled = bootstrap(resample, np.asarray(groups))
     values = measure(kinds.sum(axis=0)[None], prevalence)[0]
+    # A reading rests on the pairs that can speak for it: with an intact label, with any, with a fractured one.
+    num_groups = [len({groups[row] for row in np.flatnonzero(fractured != without)}) for without in (2, -1, 0)]
     figures = [
-        estimate(float(value), resampled[str(column)], num_groups=len(set(groups))).to_dict()
+        estimate(float(value), resampled[str(column)], num_groups=num_groups[column % len(READINGS)]).to_dict()
         for column, value in enumerate(values)
     ]
     counts = dict(

@@ -228,6 +228,14 @@ class RecipeConfig:
             "single mark decides. May hide the fracture itself, hence off."
         },
     )
+    recompression_probability: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of training films that are saved as JPEG of a random quality from 30 to 95 and read again "
+            "(Dodge and Karam 2016; Hendrycks and Dietterich 2019 measure what compression costs), so that the "
+            "answer does not hang on a copy's quality. 0 is off."
+        },
+    )
     mixup_alpha: float = field(
         default=0.0,
         metadata={
@@ -299,6 +307,7 @@ class RecipeConfig:
         _check_range("head_dropout", self.head_dropout, 0, 0.99)
         _check_range("focal_gamma", self.focal_gamma, 0, 10)
         _check_range("erasing_probability", self.erasing_probability, 0, 1)
+        _check_range("recompression_probability", self.recompression_probability, 0, 1)
         _check_range("mixup_alpha", self.mixup_alpha, 0, 10)
         _check_range("freeze_epochs", self.freeze_epochs, -1, 10_000)
         _check_range("frozen_layers", self.frozen_layers, 0, 1000)

@@ -1,12 +1,15 @@
 """Random changes of a training batch, with the masks moved along.
 
 Draws from torch's global generator, so that the Trainer's checkpoints make a resumed run repeat them. Imports torch;
-nothing of the inference path may import this module. May depend on `config` and numpy.
+nothing of the inference path may import this module. May depend on `config`, numpy and Pillow.
 """
 
 import math
+from io import BytesIO
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,6 +17,7 @@ from hf_fracture.config import RecipeConfig
 
 ERASED_FRACTIONS = (0.01, 0.1)  # smallest and largest share of the input that is blanked
 ERASED_ASPECT = 3.0  # largest ratio of the rectangle's sides
+JPEG_QUALITIES = (30, 95)  # lowest and highest quality of a film that is compressed again
 
 
 def augment_films(films: Tensor, inside: Tensor, masks: Tensor, recipe: RecipeConfig) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,6 +38,8 @@ def augment_films(films: Tensor, inside: Tensor, masks: Tensor, recipe: RecipeCo
     films = _expose(films, recipe)
     if recipe.erasing_probability > 0:
         films = _erase(films, recipe.erasing_probability)
+    if recipe.recompression_probability > 0:
+        films = _recompress(films, recipe.recompression_probability)
     return films, (inside > 0.5).float(), masks
 
 
@@ -97,3 +103,17 @@ def _erase(films: Tensor, probability: float) -> Tensor:
     chosen = (torch.rand(num) < probability).view(-1, 1, 1, 1)
     erased = (in_rows.unsqueeze(2) & in_columns.unsqueeze(1)).unsqueeze(1) & chosen
     return torch.where(erased, films.mean(dim=(1, 2, 3), keepdim=True), films)
+
+
+def _recompress(films: Tensor, probability: float) -> Tensor:
+    """Save some films as JPEG of a quality drawn from `JPEG_QUALITIES` and read them again."""
+    chosen = torch.rand(len(films)) < probability
+    low, high = JPEG_QUALITIES
+    qualities = torch.randint(low, high + 1, (len(films),))
+    films = films.clone()
+    for index in torch.nonzero(chosen).flatten().tolist():
+        stream = BytesIO()
+        levels = (films[index, 0] * 255).round().to(torch.uint8).numpy()
+        Image.fromarray(levels).save(stream, format="JPEG", quality=int(qualities[index]))
+        films[index, 0] = torch.from_numpy(np.array(Image.open(stream))).float() / 255
+    return films

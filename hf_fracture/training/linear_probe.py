@@ -26,6 +26,7 @@ STILL_FIELDS = {
     "contrast_fraction": 0,
     "noise_fraction": 0,
     "erasing_probability": 0,
+    "recompression_probability": 0,
     "mixup_alpha": 0,
     "first_image_size": 0,
     "first_size_epochs": 0,

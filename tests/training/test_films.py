@@ -137,3 +137,24 @@ def test_erased_rectangle_is_grey_and_of_the_promised_size() -> None:
     some, _, _ = augment_films(film, torch.ones_like(film), torch.zeros_like(film), half)
     changed = ((some - 0.5).abs() < 0.05).any(dim=(1, 2, 3))
     assert 4 < changed.sum() < 28
+
+
+def test_compressed_film_loses_detail_and_keeps_its_place() -> None:
+    torch.manual_seed(0)
+    film = torch.rand(32, 1, 64, 64)
+    recipe = RecipeConfig(backbone="x", recompression_probability=1.0, **STILL)  # type: ignore[arg-type]
+    compressed, inside, _ = augment_films(film, torch.ones_like(film), torch.zeros_like(film), recipe)
+    change = (compressed - film).abs().mean(dim=(1, 2, 3))
+    assert (change > 0.005).all(), "noise survives no JPEG"
+    assert change.max() > 2 * change.min(), "the quality differs from film to film"
+    assert compressed.min() >= 0
+    assert compressed.max() <= 1
+    assert (inside == 1).all()
+    step = torch.zeros(8, 1, 64, 64)
+    step[..., 32:] = 1.0  # on the border of two blocks, which JPEG keeps
+    kept, _, _ = augment_films(step, torch.ones_like(step), torch.zeros_like(step), recipe)
+    torch.testing.assert_close(kept, step, atol=0.03, rtol=0)
+    half = RecipeConfig(backbone="x", recompression_probability=0.5, **STILL)  # type: ignore[arg-type]
+    some, _, _ = augment_films(film, torch.ones_like(film), torch.zeros_like(film), half)
+    changed = ((some - film).abs() > 1e-3).any(dim=3).any(dim=2).any(dim=1)
+    assert 4 < changed.sum() < 28

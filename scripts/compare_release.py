@@ -10,11 +10,13 @@ mean of the seeds trained again. `--smoke` writes to FILE what came out of a run
 import argparse
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields as fields_of
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Final
 
+from hf_fracture.config import RecipeConfig
 from hf_fracture.evaluation.artifacts import write_text
 from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
 
@@ -50,9 +52,13 @@ def check_comparable(model: Path, *, smoke: bool) -> None:
 
 
 def list_settings(model: Path) -> list[str]:
-    """Return what must agree between runs: every field but the seed and the place of the same weights."""
+    """Return what must agree between runs: every field but the seed and the place of the same weights.
+
+    A field that did not exist yet when a model was trained has its default.
+    """
     run = read_json(model / "run.json")
-    fields = {**run["recipe"], **run["training_arguments"]}
+    defaults = {field.name: field.default for field in fields_of(RecipeConfig)}
+    fields = {**defaults, **run["recipe"], **run["training_arguments"]}
     return [f"{name} {value}" for name, value in fields.items() if name not in (*START, "seed")]
 
 

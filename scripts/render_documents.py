@@ -1,4 +1,4 @@
-"""Render every generated document again: the shipped model's card, model_card.md, and the README's two tables.
+"""Render every generated document again: the shipped model's card, model_card.md, and the README's tables.
 
 Called by `make style`; a test renders them too and compares.
 """
@@ -12,16 +12,16 @@ from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
 ROOT = Path(__file__).resolve().parent.parent
 README_PATH = ROOT / "README.md"
 MODEL_CARD_PATH = ROOT / "model_card.md"
-INFLATION_PATH = ROOT / "scripts" / "results" / "inflation.json"
-CROSS_DATASET_PATH = INFLATION_PATH.with_name("cross_dataset.json")
+RESULTS_DIR = ROOT / "scripts" / "results"
+README_RESULTS = ("inflation", "cross_dataset", "family")
 
 
 def main() -> None:
     """Render, and say what was written."""
     readme = README_PATH.read_text(encoding="utf-8")
-    inflation = read_json(INFLATION_PATH) if INFLATION_PATH.is_file() else None
-    cross_dataset = read_json(CROSS_DATASET_PATH) if CROSS_DATASET_PATH.is_file() else None
-    write_text(README_PATH, render_readme(readme, DEFAULT_MODEL_DIR, inflation, cross_dataset))
+    files = [RESULTS_DIR / f"{name}.json" for name in README_RESULTS]
+    contents = [read_json(file) if file.is_file() else None for file in files]
+    write_text(README_PATH, render_readme(readme, DEFAULT_MODEL_DIR, *contents))
     print(f"rendered {README_PATH.name}")
     if (DEFAULT_MODEL_DIR / "config.json").is_file():
         card_path = write_card(DEFAULT_MODEL_DIR, overwrite=True)

@@ -191,14 +191,17 @@ def render_readme(
     model_dir: Path,
     inflation: Mapping[str, Any] | None,
     cross_dataset: Mapping[str, Any] | None = None,
+    family: Mapping[str, Any] | None = None,
 ) -> str:
     """Render the generated sections of a README again.
 
     Args:
-        readme: Document with the sections `results` and `inflation` between markers, and `cross_dataset` if it likes.
+        readme: Document with the sections `results` and `inflation` between markers, and `cross_dataset` and `family`
+            if it likes.
         model_dir: Folder of the shipped model.
         inflation: Content of `scripts/results/inflation.json`; None if it was not measured.
         cross_dataset: Content of `scripts/results/cross_dataset.json`; None if it was not measured.
+        family: Content of `scripts/results/family.json`; None if it was not measured.
 
     Raises:
         UsageError: If a pair of markers is missing.
@@ -215,6 +218,8 @@ def render_readme(
         readme = replace_section(
             readme, "cross_dataset", results.render_cross_dataset({**rows, **(cross_dataset or {})})
         )
+    if "<!-- family:begin -->" in readme:
+        readme = replace_section(readme, "family", results.render_family(family))
     return readme
 
 

@@ -437,6 +437,30 @@ def render_inflation(inflation: Mapping[str, Any]) -> str:
     return f"{table}\n\n{warning}" if warning else table
 
 
+def render_family(content: Mapping[str, Any] | None) -> str:
+    """Render `family.json`: one row for each model that was trained and measured alike."""
+    if not content:
+        return "Not measured yet; `scripts/family.py` measures it."
+    rows = [
+        [name, *(format_value(row[column]) for column in _FAMILY_HEADER.values())]
+        for name, row in content["members"].items()
+    ]
+    return render_table(["model", *_FAMILY_HEADER], rows)
+
+
+_FAMILY_HEADER: Final = {
+    "what it is": "what",
+    "AUROC": "AUROC",
+    "average precision": "average precision",
+    "AUROC, clean Kaggle": "AUROC, clean Kaggle",
+    "map's peak in the marked region, of detected": "peak in region, of detected",
+    "validation AUROC, seed by seed": "validation AUROC by seed",
+    "MB": "MB",
+    "ms per film": "ms per film",
+    "training minutes": "training minutes",
+}
+
+
 def _title_interval(evaluation: Mapping[str, Any]) -> str:
     return f"value ({100 * evaluation['bootstrap']['confidence_level']:g} % interval)"
 

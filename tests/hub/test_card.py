@@ -428,6 +428,27 @@ def test_readme_shows_the_shipped_model_on_another_dataset_above_the_matrix(mode
     assert "The model itself" not in render_readme(readme, model_dir, None, matrix)
 
 
+def test_readme_shows_the_family_in_the_order_of_its_file(model_dir: Path) -> None:
+    figure = {"value": 0.91, "lower": 0.86, "upper": 0.95, "method": "wilson"}
+    row = {
+        "what": "for the browser",
+        **dict.fromkeys(("AUROC", "average precision", "peak in region, of detected"), figure),
+        "AUROC, clean Kaggle": "",
+        "validation AUROC by seed": "0.951, 0.953",
+        "MB": 2.9,
+        "ms per film": 41.5,
+        "training minutes": 80,
+    }
+    sections = [f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("results", "inflation", "family")]
+    family = {"members": {"small": row, "convnext": {**row, "MB": 13}}}
+    readme = render_readme("".join(sections), model_dir, None, None, family)
+    lines = [line for line in readme.splitlines() if "for the browser" in line]
+    assert [line.split(" | ")[0] for line in lines] == ["| small", "| convnext"]
+    assert "0.910 (0.860 to 0.950) | 0.910 (0.860 to 0.950) |  | 0.910" in lines[0]
+    assert lines[0].endswith("0.951, 0.953 | 2.9 | 41.5 | 80 |")
+    assert "scripts/family.py" in render_readme(readme, model_dir, None)
+
+
 def test_markers_must_be_there_once() -> None:
     for document in ("", "<!-- x:end --><!-- x:begin -->", "<!-- x:begin --><!-- x:end -->" * 2):
         with pytest.raises(UsageError, match="exactly once"):
@@ -441,9 +462,10 @@ def test_table_refuses_ragged_rows_and_keeps_cells_apart() -> None:
 
 
 def test_readme_tables_are_those_of_the_measurements(repository_dir: Path) -> None:
-    path = repository_dir / "scripts" / "results" / "inflation.json"
+    folder = repository_dir / "scripts" / "results"
     readme = (repository_dir / "README.md").read_text(encoding="utf-8")
-    contents = [read_json(file) if file.is_file() else None for file in (path, path.with_name("cross_dataset.json"))]
+    files = [folder / f"{name}.json" for name in ("inflation", "cross_dataset", "family")]
+    contents = [read_json(file) if file.is_file() else None for file in files]
     rendered = render_readme(readme, DEFAULT_MODEL_DIR, *contents)
     assert rendered == readme, "Run make style."
 

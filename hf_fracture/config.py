@@ -183,6 +183,18 @@ class RecipeConfig:
     mask_dilation_fraction: float = field(
         default=0.01, metadata={"help": "Margin by which a marked region grows, as a fraction of image_size."}
     )
+    teacher: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of a trained ResNet or ConvNeXt whose last feature map the network also learns to predict "
+            "(Romero et al. 2015): for a ResNet or ConvNeXt without pretrained weights. It must not have seen the "
+            "films of validation and test. Needs evidence_weight 0."
+        },
+    )
+    teacher_weight: float = field(
+        default=1.0,
+        metadata={"help": "Weight of the distance from the teacher's features, beside the film's own loss."},
+    )
     class_weights: Literal["none", "balanced"] = field(
         default="balanced",
         metadata={
@@ -294,6 +306,7 @@ class RecipeConfig:
         _check_range("image_size", self.image_size, 32, 2048)
         _check_range("evidence_weight", self.evidence_weight, 0, 100)
         _check_range("mask_dilation_fraction", self.mask_dilation_fraction, 0, 0.2)
+        _check_range("teacher_weight", self.teacher_weight, 0, 1000)
         _check_range("label_smoothing", self.label_smoothing, 0, 0.49)
         _check_range("rotation_degrees", self.rotation_degrees, 0, 180)
         _check_range("scale_fraction", self.scale_fraction, 0, 0.9)
@@ -329,6 +342,8 @@ class RecipeConfig:
                 f"frozen_layers would keep random weights as they are, got {self.frozen_layers} with pretrained False. "
                 "Pass --frozen_layers 0."
             )
+        if self.teacher is not None:
+            self._check_teacher()
         if self.first_image_size or self.first_size_epochs:
             _check_range("first_image_size", self.first_image_size, 32, self.image_size)
             _check_range("first_size_epochs", self.first_size_epochs, 1, 10_000)
@@ -337,6 +352,19 @@ class RecipeConfig:
             raise UsageError(
                 "enhancement, head_units and head_dropout need a head of their own, got evidence_weight "
                 f"{self.evidence_weight!r}, whose head is folded into a plain ResNet. Pass --evidence_weight 0."
+            )
+
+    def _check_teacher(self) -> None:
+        """Refuse what leaves a teacher nothing to teach."""
+        if self.evidence_weight > 0:
+            raise UsageError(
+                "A teacher hands on where fractures lie, and evidence supervision learns it from masks: only one at a "
+                f"time, got both, evidence_weight {self.evidence_weight:g}. Pass --evidence_weight 0."
+            )
+        if self.enhancement != "none" or self.freeze_epochs < 0:
+            raise UsageError(
+                "A teacher sees the films as they are, and trains the backbone, got enhancement "
+                f"'{self.enhancement}' and freeze_epochs {self.freeze_epochs}. Leave these, or --teacher, out."
             )
 
 

@@ -97,6 +97,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "crossval pools answers to fracture or not, got --target fracture_type. Use hf-fracture train."
         )
+    if recipe.teacher is not None:
+        raise UsageError(
+            "crossval measures films that nothing trained on, and a teacher has seen films of every fold, got "
+            f"--teacher '{recipe.teacher}'. Use hf-fracture train."
+        )
     resolve_backbone(recipe.backbone)
     if arguments.process_index != 0:
         _follow(args, recipe)

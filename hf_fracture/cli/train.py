@@ -71,12 +71,13 @@ def run(args: argparse.Namespace) -> int:
 
     recipe, arguments = read_fields(args, output_dir=args.out / "checkpoints")
     resolve_backbone(recipe.backbone)
+    described = describe_run(recipe, arguments)
     if arguments.process_index != 0:
         _follow(args, recipe, arguments)
         return 0
     with going_on(args.out), holding_run_folder(args.out):
         splits, label_names = load_target(args.dataset, recipe)
-        claim_run_folder(args.out, describe_run(recipe, arguments), finished=MODEL_NAME, overwrite=args.overwrite)
+        claim_run_folder(args.out, described, finished=MODEL_NAME, overwrite=args.overwrite)
         wait_for_all()
         summary = train_model(splits, label_names, recipe, arguments, out_dir=args.out)
     sys.stdout.write(f"{summary}\n{args.out / MODEL_NAME}\n")
@@ -354,12 +355,20 @@ def describe_training_films(splits: "DatasetDict", recipe: "RecipeConfig") -> di
             f"as one of {modalities[0]}. Train one model for each.\n"
         )
     return {
-        "trained_on": _known_values(splits, "source"),
+        "trained_on": sorted({*_known_values(splits, "source"), *_list_films_of_teacher(recipe)}),
         "modality": modalities[0],
         "body_parts": _known_values(splits, "body_part"),
         "views": _known_values(splits, "view"),
         "enhancement": None if recipe.enhancement == "none" else recipe.enhancement,
     }
+
+
+def _list_films_of_teacher(recipe: "RecipeConfig") -> list[str]:
+    """Return the datasets that a teacher was trained on, whose films its student has learned from as well."""
+    from hf_fracture.models.checkpoint import read_record
+
+    record = read_record(Path(recipe.teacher)) if recipe.teacher else None
+    return record.trained_on if record else []
 
 
 def _known_values(splits: "DatasetDict", column: str) -> list[str]:
@@ -429,6 +438,11 @@ def read_fields(args: argparse.Namespace, *, output_dir: Path) -> tuple["RecipeC
     except Exception as error:  # a hundred fields of upstream's, each with checks of its own
         words = " ".join(str(error).split())[:300]
         raise UsageError(f"A field of the configuration cannot be used: {words}") from error
+    if recipe.early_stopping_epochs and arguments.eval_strategy == "no":
+        raise UsageError(
+            f"early_stopping_epochs is {recipe.early_stopping_epochs}, which needs validation while the network "
+            "trains, got --eval_strategy no. Pass --early_stopping_epochs 0 as well."
+        )
     return recipe, arguments
 
 

@@ -51,6 +51,7 @@ def build_film_loss(
     focal_gamma: float = 0.0,
     evidence_weight: float = 0.0,
     cells_per_fracture: float = 1.0,
+    teacher_weight: float = 0.0,
 ) -> FilmLoss:
     """Return the Trainer's `compute_loss_func`.
 
@@ -61,6 +62,7 @@ def build_film_loss(
             `soft_cross_entropies`.
         evidence_weight: Weight of the positions' loss; it is read from the output's `evidence_losses`.
         cells_per_fracture: Positions that a fracture covers on average; divides the positions' loss.
+        teacher_weight: Weight of the distance from a teacher; it is read from the output's `distillation_losses`.
 
     Returns:
         Function of (output, labels, labels in the optimizer step) giving a scalar loss. Labels are classes (N,), or
@@ -75,6 +77,8 @@ def build_film_loss(
         loss = (soft_cross_entropies(logits, shares, gamma=focal_gamma) @ weights.to(logits.device)).sum()
         if evidence_weight > 0:
             loss = loss + evidence_weight / cells_per_fracture * outputs["evidence_losses"].sum()
+        if teacher_weight > 0:
+            loss = loss + teacher_weight * outputs["distillation_losses"].sum()
         num_films: Tensor | float = len(labels) if num_items_in_batch is None else num_items_in_batch
         if labels.ndim == 2 and num_items_in_batch is not None:
             num_films = num_films / labels.shape[1]

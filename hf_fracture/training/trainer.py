@@ -22,6 +22,7 @@ from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessi
 from hf_fracture.errors import TrainingError
 from hf_fracture.labels import LABEL_NAMES
 from hf_fracture.models.backbones import build_evidence_classifier, build_recipe_model, read_statistics
+from hf_fracture.models.distillation import DistilledClassifier, load_teacher, name_teacher
 from hf_fracture.models.evidence import EvidenceClassifier, fold_evidence
 from hf_fracture.training.arguments import FractureTrainingArguments
 from hf_fracture.training.checkpoints import find_checkpoint, naming_failures
@@ -123,8 +124,7 @@ def train_classifier(
         trainer.finish()
         # Else the network would go on to answer in bf16, and be calibrated on answers that its folder never gives.
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-    classifier = fold_evidence(model.to("cpu", torch.float32)) if isinstance(model, EvidenceClassifier) else model
-    standard = cast(PreTrainedModel, classifier.to("cpu", torch.float32).eval())
+    standard = cast(PreTrainedModel, cast(nn.Module, _unwrap(model.to("cpu", torch.float32))).eval())
     # Weighing or drawing class k by w shifts its logit by log w; taking it out gives back the data's own prevalence.
     adjust_class_head(standard, temperature=1.0, shifts=[-math.log(weight) for weight in balance])
     return TrainingResult(
@@ -133,6 +133,13 @@ def train_classifier(
         history=trainer.state.log_history,
         seconds=clock.seconds,
     )
+
+
+def _unwrap(model: nn.Module) -> PreTrainedModel:
+    """Return the standard classifier inside what was trained."""
+    if isinstance(model, EvidenceClassifier):
+        return fold_evidence(model)
+    return model.student if isinstance(model, DistilledClassifier) else cast(PreTrainedModel, model)
 
 
 def _is_balanced(recipe: RecipeConfig) -> bool:
@@ -206,7 +213,8 @@ def describe_run(recipe: RecipeConfig, arguments: FractureTrainingArguments) -> 
     kept = {name: _plain(getattr(arguments, name)) for name in RECORDED_ARGUMENTS}
     # A folder is named without its path: where it lies on one machine tells others nothing.
     backbone = Path(recipe.backbone).name if Path(recipe.backbone).is_dir() else recipe.backbone
-    return {"recipe": {**asdict(recipe), "backbone": backbone}, "training_arguments": kept}
+    teacher = name_teacher(recipe.teacher) if recipe.teacher else None
+    return {"recipe": {**asdict(recipe), "backbone": backbone, "teacher": teacher}, "training_arguments": kept}
 
 
 def _plain(value: object) -> object:
@@ -238,7 +246,8 @@ def _build_model(
     recipe: RecipeConfig, labels: np.ndarray[Any, np.dtype[np.intp]], label_names: Sequence[str]
 ) -> nn.Module:
     if recipe.evidence_weight <= 0:
-        return build_recipe_model(recipe, label_names=label_names)
+        model = build_recipe_model(recipe, label_names=label_names)
+        return DistilledClassifier(model, load_teacher(recipe.teacher)) if recipe.teacher else model
     share = 0.5 if _is_balanced(recipe) else float(labels.mean())
     return build_evidence_classifier(
         recipe.backbone,
@@ -253,7 +262,10 @@ def _build_model(
 def _build_loss(recipe: RecipeConfig, model: nn.Module, films: FilmDataset, weights: tuple[float, ...]) -> Any:
     if not isinstance(model, EvidenceClassifier):
         return build_film_loss(
-            class_weights=weights, label_smoothing=recipe.label_smoothing, focal_gamma=recipe.focal_gamma
+            class_weights=weights,
+            label_smoothing=recipe.label_smoothing,
+            focal_gamma=recipe.focal_gamma,
+            teacher_weight=recipe.teacher_weight if recipe.teacher else 0.0,
         )
     return build_film_loss(
         class_weights=weights,
@@ -271,7 +283,7 @@ def _build_callbacks(recipe: RecipeConfig) -> list[TrainerCallback]:
 
 
 def _only_logits(prediction: EvalPrediction) -> EvalPrediction:
-    """Drop what the evidence classifier returns beside its logits."""
+    """Drop what a network in training returns beside its logits."""
     outputs = prediction.predictions
     logits = outputs[0] if isinstance(outputs, tuple) else outputs
     return EvalPrediction(predictions=logits, label_ids=prediction.label_ids)

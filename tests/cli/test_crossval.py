@@ -124,3 +124,11 @@ def test_pooled_figures_are_those_of_scikit_learn() -> None:
 def test_spread_is_that_of_a_sample() -> None:
     spread = crossval.summarize([0.8, 0.9, 1.0])
     assert spread == pytest.approx({"mean": 0.9, "standard_deviation": 0.1, "minimum": 0.8, "maximum": 1.0})
+
+
+def test_teacher_is_refused_since_it_has_seen_every_fold(
+    run: Callable[..., int], tmp_path: Path, backbone_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "out", "--teacher", str(backbone_dir)) == 2
+    assert "a teacher has seen films of every fold" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

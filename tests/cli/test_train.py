@@ -8,6 +8,7 @@ import pytest
 
 from hf_fracture.cli.main import main
 from hf_fracture.errors import NoTemperatureError
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_record
 
 
 @pytest.fixture
@@ -84,6 +85,10 @@ def test_flags_win_over_the_configuration_file(
         (["--first_size_epochs", "3"], None, "first_image_size must lie in [32, 64], got 0"),
         (["--first_image_size", "32"], None, "first_size_epochs must lie in [1, 10000], got 0"),
         (["--first_image_size", "96", "--first_size_epochs", "1"], None, "must lie in [32, 64], got 96"),
+        (["--teacher", "absent", "--evidence_weight", "0"], None, "found none at 'absent'"),
+        (["--load_best_model_at_end", "false", "--eval_strategy", "no"], None, "Pass --early_stopping_epochs 0"),
+        (["--teacher", "absent"], None, "only one at a time, got both"),
+        (["--teacher", "absent", "--evidence_weight", "0", "--freeze_epochs", "-1"], None, "Leave these, or --teacher"),
     ],
 )
 def test_mistake_in_a_field_is_one_line_and_leaves_nothing(
@@ -103,6 +108,17 @@ def test_mistake_in_a_field_is_one_line_and_leaves_nothing(
     assert said in err[-1]
     assert not any(line.startswith("Traceback") for line in err)
     assert not (tmp_path / "run").exists()
+
+
+def test_student_has_seen_what_its_teacher_has(train: Callable[..., int], tmp_path: Path) -> None:
+    known = read_record(DEFAULT_MODEL_DIR)
+    assert known is not None
+    flags = ["--evidence_weight", "0", "--max_steps", "1", "--early_stopping_epochs", "0", "--eval_strategy", "no"]
+    flags += ["--load_best_model_at_end", "false"]
+    assert train(tmp_path / "run", *flags, "--teacher", str(DEFAULT_MODEL_DIR)) == 0
+    record = read_record(tmp_path / "run" / "model")
+    assert record is not None
+    assert record.trained_on == sorted([*known.trained_on, "phantoms"])
 
 
 def test_help_lists_options_that_exist_with_the_defaults_that_hold() -> None:

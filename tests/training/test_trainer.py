@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import ResNetForImageClassification, TrainerCallback
+from transformers import ConvNextForImageClassification, ResNetForImageClassification, TrainerCallback
 
 from hf_fracture.errors import TrainingError
 from hf_fracture.training import trainer as trainer_module
@@ -40,6 +40,27 @@ def test_training_returns_a_plain_resnet_and_its_log(train: Train, tmp_path: Pat
     assert [entry["epoch"] for entry in result.history if "eval_auroc" in entry] == [1.0, 2.0]
 
 
+def test_student_of_a_teacher_is_kept_without_what_trained_it(
+    train: Train, tmp_path: Path, tiny_backbone_dir: Path, tiny_convnext_dir: Path
+) -> None:
+    recipe = {"backbone": str(tiny_convnext_dir), "evidence_weight": 0.0, "teacher": str(tiny_backbone_dir)}
+    taught = train(tmp_path / "taught", recipe, num_train_epochs=1)
+    alone = train(tmp_path / "alone", {**recipe, "teacher": None}, num_train_epochs=1)
+    ignored = train(tmp_path / "ignored", {**recipe, "teacher_weight": 0.0}, num_train_epochs=1)
+    assert type(taught.model) is ConvNextForImageClassification
+    assert set(taught.model.state_dict()) == set(alone.model.state_dict())
+    assert any(not torch.equal(weights_of(taught)[name], tensor) for name, tensor in weights_of(ignored).items())
+
+
+def test_run_names_its_teacher_without_the_path(tiny_backbone_dir: Path) -> None:
+    from hf_fracture.config import RecipeConfig
+    from hf_fracture.training.arguments import FractureTrainingArguments
+
+    recipe = RecipeConfig(backbone="convnextv2-atto", evidence_weight=0, teacher=str(tiny_backbone_dir))
+    described = trainer_module.describe_run(recipe, FractureTrainingArguments(output_dir="x", use_cpu=True))
+    assert described["recipe"]["teacher"].startswith("tiny, weights ")
+
+
 EVERY_TECHNIQUE = {
     "sampling": "balanced",
     "class_weights": "none",
@@ -60,22 +81,26 @@ EVERY_TECHNIQUE = {
     [
         ({}, {}, 1.0),
         (EVERY_TECHNIQUE, {"lr_scheduler_type": "reduce_lr_on_plateau", "warmup_steps": 0}, 1.0),
+        ({"teacher": "tiny", "evidence_weight": 0.0, "recompression_probability": 0.5}, {}, 1.0),
         (
             {"ema_decay": 0.9},
             {"save_strategy": "steps", "eval_strategy": "steps", "save_steps": 2, "eval_steps": 2},
             1.6,
         ),
     ],
-    ids=["evidence", "every technique", "within an epoch"],
+    ids=["evidence", "every technique", "teacher", "within an epoch"],
 )
 def test_killed_run_ends_with_the_weights_of_one_that_was_not(
     train: Train,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    tiny_backbone_dir: Path,
     recipe: dict[str, Any],
     arguments: dict[str, Any],
     killed_at: float,
 ) -> None:
+    if "teacher" in recipe:
+        recipe = {**recipe, "teacher": str(tiny_backbone_dir)}
     settings: dict[str, Any] = {"num_train_epochs": 3, "save_total_limit": 9, **arguments}
     whole = train(tmp_path / "whole", recipe, **settings)
 

@@ -5,12 +5,14 @@
 DATASET: prepared FracAtlas. WEIGHTS_DIR: holds `resnet-18-c4-imagenet` and `resnet-50-c4-imagenet`. `--kaggle`: the
 prepared clean Kaggle set, to test on films that none was trained on. The first seed of each member is its release: it
 is exported, evaluated once on the test split, explained and described by a card, all in WORK_DIR/MEMBER/seed-N/model.
-The first seed of `default` is the shipped folder. The other seeds are measured on validation only. `small` is the 8-bit
-file of `default`, and answers at its operating points. Speed is a whole prediction on drawn films with onnxruntime and
-two threads, from the picture to the probability, the members in turn. Finished steps are not repeated; an interrupted
-training goes on where it was; `--only` leaves the rows of other members as earlier calls left them in WORK_DIR. Writes
-scripts/results/family.json and docs/results/family.png and .svg after each member. Compute, on two quiet cores: what
-the table's column of training minutes says, per seed, and ten minutes of measuring for each member.
+The first seed of `default` is the shipped folder; its others may be linked from where they were trained. Other seeds
+are measured on validation only. `small` is the 8-bit file of `default`, and answers at its operating points. Speed is
+that of one film on onnxruntime with two threads, from the picture to the probability, the members in turn. Finished
+steps are not repeated; an interrupted training goes on where it was; `--only` leaves the rows of other members as
+earlier calls left them in WORK_DIR, and `--train-only` stops before anything is measured, so that several processes of
+one thread (OMP_NUM_THREADS=1) can share the seeds. Writes scripts/results/family.json and docs/results/family.png and
+.svg after each member. Compute: what the table's column of training minutes says, per seed, and ten minutes of
+measuring for each member.
 """
 
 import argparse
@@ -50,7 +52,8 @@ PLOT_DIR: Final = HERE.parent / "docs" / "results"
 NUM_TIMED_FILMS: Final = 15
 TIMED_SIZE_PX: Final = (1200, 1500)
 RESNET_18: Final = "resnet-18-c4-imagenet"
-FROM_RANDOM: Final = {"pretrained": False, "evidence_weight": 0, "image_size": 224, "learning_rate": 1e-3}
+FROM_RANDOM: Final = {"pretrained": False, "evidence_weight": 0, "learning_rate": 1e-3}
+CONVNEXT: Final = {**FROM_RANDOM, "num_stages": 3, "image_size": 160, "num_train_epochs": 20}
 SHIPPED_RECIPE: Final[Mapping[str, Any]] = yaml.safe_load((HERE / "default_model.yaml").read_text(encoding="utf-8"))
 
 
@@ -62,28 +65,33 @@ class Member:
         what: What it is for.
         fields: Fields of its recipe beside those of the shipped one.
         weights: Folder under WEIGHTS_DIR, or a row of `hf-fracture backbones`.
+        has_teacher: Whether it also learns from the shipped model.
     """
 
     what: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     weights: str = RESNET_18
+    has_teacher: bool = False
 
 
 MEMBERS: Final[Mapping[str, Member]] = {
     "default": Member(what="Shipped: the best that answers in under 100 ms on two cores"),
     "resnet-50": Member(
-        what="The deeper network that the wrist and edge projects use, three stages",
-        fields={"image_size": 224, "frozen_layers": 2, "learning_rate": 1e-4},
+        what="The deeper network that the wrist and edge projects use, three stages, 224 px",
+        fields={"image_size": 224, "frozen_layers": 2, "learning_rate": 1e-4, "num_train_epochs": 5},
         weights="resnet-50-c4-imagenet",
     ),
     "convnext": Member(
-        what="ConvNeXt V2 Atto from random weights (no free ones are at hand), without evidence supervision",
-        fields=FROM_RANDOM,
+        what="ConvNeXt V2 Atto, three stages, 160 px, from random weights: no free ones are at hand. The shipped model "
+        "teaches it",
+        fields=CONVNEXT,
         weights="convnextv2-atto",
+        has_teacher=True,
     ),
+    "convnext-untaught": Member(what="The same from labels alone", fields=CONVNEXT, weights="convnextv2-atto"),
     "deepconvnet": Member(
-        what="The edge project's network, from random weights, without evidence supervision",
-        fields=FROM_RANDOM,
+        what="The edge project's network, 224 px, from random weights and labels alone",
+        fields={**FROM_RANDOM, "image_size": 224},
         weights="deepconvnet",
     ),
 }
@@ -102,7 +110,20 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
         config.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         folder = args.weights_dir / MEMBERS[name].weights
         backbone = folder if folder.is_dir() else MEMBERS[name].weights
-        run("train", args.dataset, "--backbone", backbone, "--config", config, "--seed", seed, "--out", run_dir)
+        teacher = ("--teacher", DEFAULT_MODEL_DIR) if MEMBERS[name].has_teacher else ()
+        run(
+            "train",
+            args.dataset,
+            "--backbone",
+            backbone,
+            "--config",
+            config,
+            "--seed",
+            seed,
+            "--out",
+            run_dir,
+            *teacher,
+        )
     facts = read_json(model_dir / "run.json")
     found = {**facts["recipe"], **facts["training_arguments"]}
     others = sorted(field for field, value in recipe.items() if found.get(field, value) != value)
@@ -285,7 +306,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kaggle", type=Path, metavar="DIR", help="prepared clean Kaggle set")
     parser.add_argument("--only", nargs="+", choices=list(MEMBERS), metavar="NAME", help="measure only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N", help="the first is released")
+    parser.add_argument("--train-only", action="store_true", help="train the seeds, and measure nothing")
     args = parser.parse_args(arguments)
+    if args.train_only:
+        for name in args.only or MEMBERS:
+            for seed in args.seeds:
+                train(name, seed, args)
+        return 0
     rows: dict[str, dict[str, Any]] = {}
     for name in MEMBERS:
         kept = args.work_dir / name / "row.json"

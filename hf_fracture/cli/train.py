@@ -328,10 +328,23 @@ def _save(
             "split_sha256": hash_assignment(splits),
         },
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "machine": describe_machine(arguments),
         "epochs": result.history,
         "seconds": round(float(read_json(out_dir / "log.json")["seconds"]), 1),
     }
     save_model_folder(result.model, out_dir / MODEL_NAME, preprocessing=result.preprocessing, record=record, run=facts)
+
+
+def describe_machine(arguments: "FractureTrainingArguments") -> str:
+    """Return what computed: the accelerator's name, or the threads on the processor, of each process."""
+    import torch
+
+    device = arguments.device
+    threads = torch.get_num_threads()
+    own = f"{threads} CPU thread{'s' if threads > 1 else ''}"
+    if device.type != "cpu":
+        own = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return own if arguments.world_size == 1 else f"{arguments.world_size} processes, each {own}"
 
 
 def _fit_calibration(validation: "Predictions") -> tuple[float, float]:

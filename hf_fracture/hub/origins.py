@@ -101,10 +101,13 @@ def render_cost(run: Mapping[str, Any] | None) -> str:
     torch = str(run.get("versions", {}).get("torch", ""))
     where = "on CPUs only" if torch.endswith("+cpu") else "on the hardware that `run.json` describes"
     machine = f" ({run['machine']})" if isinstance(run.get("machine"), str) else ""
+    recipe = run.get("recipe", {})
+    is_fresh = recipe.get("pretrained", True) is False
+    start = "random weights" if is_fresh else "pretrained weights whose own training is not counted"
+    teacher = f" beside a teacher ({recipe['teacher']}) whose training is not counted" if recipe.get("teacher") else ""
     return (
         f"Training took {format_number(run['seconds'] / 60, decimals=0)} minutes of wall time {where}{machine}, from "
-        "pretrained weights whose own training is not counted, nor are the trials before. Energy and emissions were "
-        "not measured."
+        f"{start}{teacher}; nor are the trials before. Energy and emissions were not measured."
     )
 
 

@@ -34,6 +34,7 @@ def test_run_leaves_a_calibrated_model_its_log_and_its_curves(
     assert config["fracture"]["trained_on"] == ["phantoms"]
     run_record = json.loads((model_dir / "run.json").read_text())
     assert run_record["data"]["films"] == {"train": 16, "validation": 16}
+    assert run_record["machine"].endswith(("CPU thread", "CPU threads"))
     assert str(tmp_path) not in json.dumps(run_record), "a published record must not tell where files lay"
     assert json.loads((tmp_path / "run" / "log.json").read_text())["history"]
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -2,7 +2,7 @@
 
     python scripts/describe_rejected.py MODEL_DIR
 
-MODEL_DIR: measured as `train_default_model.sh` does it, up to its card. Its test films were read, so what they said is
+MODEL_DIR: measured as `reproduce_release.sh` does it, up to its card. Its test films were read, so what they said is
 published, whatever it was. Writes scripts/results/rejected.json.
 """
 

@@ -146,7 +146,7 @@ def run(*words: object) -> None:
 def release(name: str, model_dir: Path, args: argparse.Namespace) -> None:
     """Export, evaluate, explain and describe a model, leaving out what lies there."""
     if model_dir == DEFAULT_MODEL_DIR:
-        return  # train_default_model.sh did
+        return  # reproduce_release.sh did
     out_dir = args.work_dir / name
     if not (model_dir / "export.json").is_file():
         run("export", model_dir, "--out", model_dir, "--int8", "--dataset", args.dataset, "--overwrite")

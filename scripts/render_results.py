@@ -166,7 +166,7 @@ def render_pages() -> dict[str, str]:
 def _render_shipped() -> str:
     path = DEFAULT_MODEL_DIR / "evaluation.json"
     if not path.is_file():
-        return "Not measured yet; `scripts/train_default_model.sh` trains and measures it."
+        return "Not measured yet; `scripts/reproduce_release.sh` trains and measures it."
     attribution = DEFAULT_MODEL_DIR / "attribution.json"
     summary = results.render_summary(read_json(path), read_json(attribution) if attribution.is_file() else None)
     return f"{summary}\n\n`scripts/reproduce_release.sh` trains it again from the raw download."

@@ -1,11 +1,14 @@
-"""The examples in the scripts hold."""
+"""The examples in the scripts hold, and what they would train for hours can be trained."""
 
+import argparse
 import doctest
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 WITH_EXAMPLES = [path.name for path in sorted(SCRIPTS.glob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
@@ -23,3 +26,36 @@ def test_examples_of_a_script_hold(name: str, monkeypatch: pytest.MonkeyPatch) -
     tried = doctest.testmod(module)
     assert tried.attempted > 0
     assert tried.failed == 0
+
+
+def load_script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module(name)
+
+
+def check_recipe(fields: dict[str, Any], tmp_path: Path) -> None:
+    """Read a recipe as `hf-fracture train --config` does."""
+    from hf_fracture.cli.train import read_fields
+
+    config = tmp_path / "recipe.yaml"
+    config.write_text(yaml.safe_dump(fields), encoding="utf-8")
+    recipe, arguments = read_fields(argparse.Namespace(config=str(config)), output_dir=tmp_path / "out")
+    read = {**vars(arguments), **vars(recipe)}
+    assert {name: read[name] for name in fields} == fields
+
+
+def test_every_experiment_of_the_campaign_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = load_script("campaign", monkeypatch)
+    seen = []
+    for name, experiment in campaign.EXPERIMENTS.items():
+        fields = campaign.collect_fields(name)
+        check_recipe({"backbone": experiment.weights, **campaign.LAST_EPOCH, **fields}, tmp_path)
+        seen.append((fields, experiment.train_share, experiment.weights))
+    assert all(seen.count(one) == 1 for one in seen), "no two experiments are the same"
+
+
+def test_every_member_of_the_family_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = load_script("family", monkeypatch)
+    for member in family.MEMBERS.values():
+        fields = {"backbone": member.weights, **family.SHIPPED_RECIPE, **member.fields}
+        check_recipe({**fields, "teacher": "shipped"} if member.has_teacher else fields, tmp_path)

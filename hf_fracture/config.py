@@ -187,13 +187,20 @@ class RecipeConfig:
         default=None,
         metadata={
             "help": "Folder of a trained ResNet or ConvNeXt whose last feature map the network also learns to predict "
-            "(Romero et al. 2015): for a ResNet or ConvNeXt without pretrained weights. It must not have seen the "
-            "films of validation and test. Needs evidence_weight 0."
+            "(Romero et al. 2015): for a ResNet or ConvNeXt without pretrained weights. It must have been trained on "
+            "the same split. Needs evidence_weight 0."
         },
     )
     teacher_weight: float = field(
         default=1.0,
         metadata={"help": "Weight of the distance from the teacher's features, beside the film's own loss."},
+    )
+    teacher_image_size: int = field(
+        default=0,
+        metadata={
+            "help": "Side to which the teacher's input is resized, so that bones have the size that it knows; 0 is the "
+            "side of its training. Less costs less."
+        },
     )
     class_weights: Literal["none", "balanced"] = field(
         default="balanced",
@@ -307,6 +314,8 @@ class RecipeConfig:
         _check_range("evidence_weight", self.evidence_weight, 0, 100)
         _check_range("mask_dilation_fraction", self.mask_dilation_fraction, 0, 0.2)
         _check_range("teacher_weight", self.teacher_weight, 0, 1000)
+        if self.teacher_image_size:
+            _check_range("teacher_image_size", self.teacher_image_size, 32, 2048)
         _check_range("label_smoothing", self.label_smoothing, 0, 0.49)
         _check_range("rotation_degrees", self.rotation_degrees, 0, 180)
         _check_range("scale_fraction", self.scale_fraction, 0, 0.9)
@@ -361,10 +370,11 @@ class RecipeConfig:
                 "A teacher hands on where fractures lie, and evidence supervision learns it from masks: only one at a "
                 f"time, got both, evidence_weight {self.evidence_weight:g}. Pass --evidence_weight 0."
             )
-        if self.enhancement != "none" or self.freeze_epochs < 0:
+        own_graph = self.enhancement != "none" or self.head_units > 0 or self.head_dropout > 0
+        if own_graph or self.freeze_epochs < 0 or self.teacher_weight == 0:
             raise UsageError(
-                "A teacher sees the films as they are, and trains the backbone, got enhancement "
-                f"'{self.enhancement}' and freeze_epochs {self.freeze_epochs}. Leave these, or --teacher, out."
+                "A teacher trains the backbone of a plain ResNet or ConvNeXt: enhancement, head_units, head_dropout, "
+                "freeze_epochs -1 and teacher_weight 0 do not go with it. Leave these, or --teacher, out."
             )
 
 

@@ -4,13 +4,13 @@
 
 DATASET: prepared FracAtlas. WEIGHTS_DIR: holds `resnet-18-c4-imagenet` (and `resnet-50-c4-imagenet` for its row).
 Train and validation are pooled and divided into folds; the test split is not read. Each experiment is one
-`hf-fracture crossval` under WORK_DIR, so that an interrupted one goes on where it was; after each the log is written to
-scripts/results/campaign.json: figures of all out-of-fold answers, the paired difference from the experiment it changes,
-the share of detected fractures in whose marked region the map's peak lies, what JPEG of quality 30 does where an idea
-may cost it, and a verdict that follows from the interval. All experiments see the same folds, and take their last
-epoch. Compute: a quarter of an hour of one core for most, ResNet-50 four times as much. On several cores, run
-`--only base` first, then one process of one thread (OMP_NUM_THREADS=1) for each part of the names, and once more
-without `--only` to collect the log.
+`hf-fracture crossval` under WORK_DIR, so that an interrupted one goes on with the fold where it was; after each the log
+is written to scripts/results/campaign.json: figures of all out-of-fold answers, the paired difference from the
+experiment it changes, the share of detected fractures in whose marked region the map's peak lies, the same difference
+on JPEG of quality 30 where an idea may matter there, and verdicts that follow from the intervals. All experiments see
+the same folds, and take their last epoch. Compute: a quarter of an hour of one core for most, ResNet-50 four times as
+much. On several cores, run `--only base` first, then one process of one thread (OMP_NUM_THREADS=1) for each part of the
+names, and once more without `--only` to collect the log.
 """
 
 import argparse
@@ -22,9 +22,11 @@ from typing import Any, Final
 
 import numpy as np
 import yaml
+from datasets import concatenate_datasets
 from tqdm import tqdm
 
 from hf_fracture.cli.crossval import PREDICTIONS_NAME, RESULT_NAME
+from hf_fracture.cli.evaluate import read_altered
 from hf_fracture.cli.main import main as run_command
 from hf_fracture.cli.train import MODEL_NAME
 from hf_fracture.evaluation.alterations import DEGRADATIONS
@@ -33,12 +35,13 @@ from hf_fracture.evaluation.calibration import probability_of
 from hf_fracture.evaluation.comparison import measure_differences
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.films import load_splits, name_film
-from hf_fracture.evaluation.predictions import Predictions, read_predictions
+from hf_fracture.evaluation.measured_model import build_film_reader
+from hf_fracture.evaluation.predictions import Predictions, predict_dataset, read_predictions, write_predictions
 from hf_fracture.evaluation.robustness import measure_alterations
 from hf_fracture.explain.localization import score_map
 from hf_fracture.inference.classifier import FractureClassifier
 from hf_fracture.labels import FRACTURED
-from hf_fracture.models.checkpoint import read_json, write_json
+from hf_fracture.models.checkpoint import load_model, read_json, read_preprocessing, write_json
 
 RESULT_PATH: Final = Path(__file__).resolve().parent / "results" / "campaign.json"
 POOL: Final = ("train", "validation")
@@ -223,38 +226,34 @@ def find_peaks(folder: Path, answers: Predictions, films: Sequence[Mapping[str, 
     return {"marked": len(measured), "detected": len(hits), "peak_in_region": estimate_share(hits, groups).to_dict()}
 
 
-def answer_worse_copies(folder: Path, answers: Predictions, splits: Mapping[str, Any]) -> dict[str, Any]:
+def answer_worse_copies(folder: Path, answers: Predictions, splits: Mapping[str, Any]) -> Predictions:
     """Let each fold's own network answer its films as worse copies.
 
     Args:
-        folder: Of the finished cross-validation.
+        folder: Of the finished cross-validation; keeps the answers.
         answers: All out-of-fold answers, with the column `fold`.
         splits: The dataset, whose pool holds the films.
 
     Returns:
-        `AlterationEffect.to_dict` without the calls, whose thresholds differ from fold to fold.
+        One entry per film, in the order of `answers`.
     """
-    alter = DEGRADATIONS[WORSE_COPY]
-    place = {name: number for number, name in enumerate(answers.ids.tolist())}
-    folds = answers.subgroups["fold"].tolist()
+    kept = folder / "worse_copies.parquet"
+    if kept.is_file():
+        return read_predictions(kept)
+    pool = concatenate_datasets([splits[part] for part in POOL])
+    names = pool.select_columns(["source", "source_path"])
+    position = {name_film(row, 0): index for index, row in enumerate(names)}
     differences = np.full(len(answers), np.nan)
-    films = {name_film(row, 0): (part, index) for part in POOL for index, row in enumerate(list_names(splits[part]))}
-    for fold in sorted(set(folds)):
-        classifier = FractureClassifier.from_pretrained(folder / f"fold-{fold}" / MODEL_NAME, backend="torch")
-        own = [name for name, other in zip(answers.ids.tolist(), folds, strict=True) if other == fold]
-        for name in tqdm(own, desc=f"worse copies of fold {fold}", unit="film"):
-            part, index = films[name]
-            film = alter(splits[part][index]["image"].convert("L"))
-            probability = np.clip(classifier.compute(classifier.read(film)).probabilities[0], 1e-12, 1 - 1e-12)
-            differences[place[name]] = np.log(probability) - np.log1p(-probability)
-    altered = replace(answers, logit_difference=differences, y_prob=probability_of(differences))
-    effect = measure_alterations(answers, {WORSE_COPY: altered}, threshold=0.5)[0].to_dict()
-    return {key: effect[key] for key in ("name", "auroc", "auroc_change", "mean_probability_shift")}
-
-
-def list_names(films: Any) -> Any:
-    """Return the columns that name films."""
-    return films.select_columns(["group_id", "source", "source_path"])
+    for fold in sorted(set(answers.subgroups["fold"])):
+        own = np.flatnonzero(answers.subgroups["fold"] == fold)
+        model_dir = folder / f"fold-{fold}" / MODEL_NAME
+        read_film = read_altered(build_film_reader(read_preprocessing(model_dir)), DEGRADATIONS[WORSE_COPY])
+        films = pool.select([position[answers.ids[index]] for index in own])
+        found = predict_dataset(load_model(model_dir), read_film, films, show_progress=True)
+        differences[own] = found.logit_difference
+    worse = replace(answers, logit_difference=differences, y_prob=probability_of(differences))
+    write_predictions(worse, kept)
+    return worse
 
 
 def estimate_share(hits: Sequence[float], groups: Sequence[str]) -> Estimate:
@@ -285,15 +284,18 @@ def describe(
     kept = folder / "peaks.json"
     if not kept.is_file():
         write_json(kept, find_peaks(folder, answers, films))
-    copies, worse = folder / "worse_copies.json", EXPERIMENTS[name].asks_worse_copies
-    if worse and not copies.is_file():
-        write_json(copies, answer_worse_copies(folder, answers, splits))
+    asked = (answers, answer_worse_copies(folder, answers, splits)) if EXPERIMENTS[name].asks_worse_copies else None
+    worse: Any = asked and measure_alterations(asked[0], {WORSE_COPY: asked[1]}, threshold=0.5)[0].auroc.to_dict()
     difference: Any = ""
+    worse_difference: Any = ""
     if reference is not None:
         other = read_predictions(reference / PREDICTIONS_NAME)
         if not np.array_equal(answers.ids, other.ids):
             raise SystemExit(f"'{folder}' and '{reference}' answer other films. Remove one and run it again.")
         difference = measure_differences(answers, other, Resampling())["auroc"].to_dict()
+        if asked:
+            other = answer_worse_copies(reference, other, splits)
+            worse_difference = measure_differences(asked[1], other, Resampling())["auroc"].to_dict()
     experiment, peaks = EXPERIMENTS[name], read_json(kept)
     return {
         "hypothesis": experiment.hypothesis,
@@ -304,7 +306,9 @@ def describe(
         "verdict": judge(difference) if difference else "",
         "average precision": result["pooled"]["metrics"]["average_precision"],
         "peak in region, of detected": peaks["peak_in_region"],
-        f"AUROC, {WORSE_COPY}": read_json(copies)["auroc"] if worse else "",
+        f"AUROC, {WORSE_COPY}": worse or "",
+        "its difference": worse_difference,
+        "its verdict": judge(worse_difference) if worse_difference else "",
         "minutes": round(result["seconds"] / 60, 1),
         "AUROC of the folds": result["summary"]["auroc"],
         "specificity at screening": result["pooled"]["operating_points"]["screening"]["specificity"],

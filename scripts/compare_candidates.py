@@ -7,7 +7,7 @@ from the first model named, and how often the peak of its map lies in the marked
 its balanced threshold: for Grad-CAM drawn by the two kernels of `Letterbox.map_to_film`, and for averaged Grad-CAM; and
 what worse copies of the same films do to ranking and calls, since a map that gains by losing there is no gain.
 The epoch that a training kept, its temperature and its thresholds were chosen on the same films, for all models alike.
-Writes scripts/results/candidates.json, in which models of earlier calls stay. Compute: six minutes a model.
+Writes scripts/results/candidates.json. Compute: six minutes a model.
 """
 
 import argparse
@@ -59,14 +59,16 @@ def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None
     }
     effects = measure_alterations(answers, altered, threshold=threshold)
     run = read_json(model_dir / "run.json")
+    peaks = measure_peaks(model_dir, head, marked_films(films), threshold)
     row = {
         "AUROC": figures["auroc"].to_dict(),
         "difference": measure_differences(answers, reference, Resampling())["auroc"].to_dict() if reference else "",
         "average precision": figures["average_precision"].to_dict(),
-        **measure_peaks(model_dir, head, marked_films(films), threshold),
+        "peak in region, spline": peaks["peak in region, spline"],
         **{f"AUROC, {effect.name}": effect.auroc.to_dict() for effect in effects},
         **{f"calls that change, {effect.name}": effect.flipped_fraction.to_dict() for effect in effects},
         "training minutes": round(run["seconds"] / 60),
+        **peaks,
         "seed": run["training_arguments"]["seed"],
         "specificity at screening": figures["screening/specificity"].to_dict(),
         "recipe": {**run["recipe"], **run["training_arguments"]},
@@ -105,7 +107,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="NAME=MODEL")
     args = parser.parse_args()
     films = select_split(load_splits(args.dataset), "validation")
-    rows: dict[str, Any] = read_json(RESULT_PATH) if RESULT_PATH.is_file() else {}
+    rows: dict[str, Any] = {}
     reference = None
     for named in args.models:
         name, _, folder = named.partition("=")

@@ -1,4 +1,4 @@
-"""Train and measure the released family under one protocol, with the spread over seeds, cost and speed of each.
+"""Train the released family and measure it under one protocol, with the spread over seeds, cost and speed of each.
 
     python scripts/family.py DATASET WEIGHTS_DIR WORK_DIR [--kaggle DIR] [--only NAME ...] [--seeds 42 43 44]
 
@@ -10,9 +10,9 @@ are measured on validation only. `small` is the 8-bit file of `default`, and ans
 that of one film on onnxruntime with two threads, from the picture to the probability, the members in turn. Finished
 steps are not repeated; an interrupted training goes on where it was; `--only` leaves the rows of other members as
 earlier calls left them in WORK_DIR, and `--train-only` stops before anything is measured, so that several processes of
-one thread (OMP_NUM_THREADS=1) can share the seeds. Writes scripts/results/family.json and docs/results/family.png and
-.svg after each member. Compute: what the table's column of training minutes says, per seed, and ten minutes of
-measuring for each member.
+one thread (OMP_NUM_THREADS=1) can each take other `--seeds`. Writes scripts/results/family.json and
+docs/results/family.png and .svg after each member. Compute: what the table's column of training minutes says, per seed,
+and ten minutes of measuring for each member.
 """
 
 import argparse
@@ -41,7 +41,8 @@ from hf_fracture.evaluation.films import load_splits
 from hf_fracture.evaluation.plots import draw_cost, render_figure
 from hf_fracture.export.layout import INT8_FILE, ONNX_DIR, ONNX_FILE
 from hf_fracture.inference.classifier import FractureClassifier
-from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json, write_json
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, hash_weights, read_json, write_json
+from hf_fracture.models.distillation import name_teacher
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -53,7 +54,7 @@ NUM_TIMED_FILMS: Final = 15
 TIMED_SIZE_PX: Final = (1200, 1500)
 RESNET_18: Final = "resnet-18-c4-imagenet"
 FROM_RANDOM: Final = {"pretrained": False, "evidence_weight": 0, "learning_rate": 1e-3}
-CONVNEXT: Final = {**FROM_RANDOM, "num_stages": 3, "image_size": 160, "num_train_epochs": 20}
+CONVNEXT: Final = {**FROM_RANDOM, "num_stages": 3, "image_size": 160, "num_train_epochs": 12}
 SHIPPED_RECIPE: Final[Mapping[str, Any]] = yaml.safe_load((HERE / "default_model.yaml").read_text(encoding="utf-8"))
 
 
@@ -84,7 +85,7 @@ MEMBERS: Final[Mapping[str, Member]] = {
     "convnext": Member(
         what="ConvNeXt V2 Atto, three stages, 160 px, from random weights: no free ones are at hand. The shipped model "
         "teaches it",
-        fields=CONVNEXT,
+        fields={**CONVNEXT, "teacher_image_size": 320},
         weights="convnextv2-atto",
         has_teacher=True,
     ),
@@ -126,6 +127,8 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
         )
     facts = read_json(model_dir / "run.json")
     found = {**facts["recipe"], **facts["training_arguments"]}
+    if MEMBERS[name].has_teacher:
+        recipe = {**recipe, "teacher": name_teacher(str(DEFAULT_MODEL_DIR))}
     others = sorted(field for field, value in recipe.items() if found.get(field, value) != value)
     if others:
         raise SystemExit(f"Expected '{name}' as it is now in '{run_dir}', found other {others}. Remove the folder.")
@@ -160,8 +163,9 @@ def release(name: str, model_dir: Path, args: argparse.Namespace) -> None:
 
 
 def measure_on_validation(model_dir: Path, out_dir: Path, dataset: str) -> float:
-    """Return the AUROC on validation."""
-    if not (out_dir / "evaluation.json").is_file():
+    """Return the AUROC on validation, which an earlier call may have measured for the same weights."""
+    kept = out_dir / "evaluation.json"
+    if not kept.is_file() or read_json(kept)["model"]["sha256"] != hash_weights(model_dir):
         run("evaluate", model_dir, dataset, "--split", "validation", "--out", out_dir, "--overwrite")
     return float(read_json(out_dir / "evaluation.json")["metrics"]["auroc"]["value"])
 
@@ -187,12 +191,14 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "peak in region, of detected": attribution["methods"]["grad_cam"]["peak_in_region_if_detected"],
         "MB": round((released / ONNX_DIR / ONNX_FILE).stat().st_size / 1e6, 1),
         "training minutes": round(facts["seconds"] / 60),
+        "trained on": facts.get("machine", ""),
         "ms per film": "",
         "seeds": list(reached),
         "standard deviation of validation AUROC": round(statistics.stdev(reached.values()), 4)
         if len(reached) > 1
         else "",
         "folder": str(released),
+        "sha256": hash_weights(released),
     }
 
 
@@ -238,6 +244,7 @@ def describe_small(splits: "DatasetDict", default: Mapping[str, Any]) -> dict[st
         "peak in region, of detected": maps["methods"]["grad_cam"]["peak_in_region_if_detected"],
         "MB": round((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).stat().st_size / 1e6, 1),
         "training minutes": default["training minutes"],
+        "trained on": default["trained on"],
         "ms per film": "",
     }
 
@@ -321,6 +328,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not kept.is_file():
             continue
         rows[name] = read_json(kept)
+        if rows[name].pop("sha256") != hash_weights(Path(rows[name]["folder"])):
+            raise SystemExit(
+                f"Expected '{kept}' to describe the weights in {rows[name]['folder']}. Measure {name} again."
+            )
         if name == "default":
             rows["small"] = measure_small_once(args, rows[name])
         write(rows)

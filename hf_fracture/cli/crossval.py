@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if recipe.teacher is not None:
         raise UsageError(
-            "crossval measures films that nothing trained on, and a teacher has seen films of every fold, got "
+            "crossval measures films that nothing trained on, and a teacher may have seen films of every fold, got "
             f"--teacher '{recipe.teacher}'. Use hf-fracture train."
         )
     resolve_backbone(recipe.backbone)

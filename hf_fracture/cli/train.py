@@ -126,14 +126,18 @@ def load_target(dataset: str, recipe: "RecipeConfig") -> tuple["DatasetDict", tu
 
     Raises:
         MissingInputError: If there is no such dataset; the nearest name is suggested.
+        UsageError: If a teacher may have seen its films of validation and test.
     """
-    from hf_fracture.evaluation.films import load_splits
+    from hf_fracture.evaluation.films import hash_assignment, load_splits
+    from hf_fracture.models.distillation import check_teacher
     from hf_fracture.training.fracture_types import choose_target
 
     try:
         splits = load_splits(dataset)
     except MissingInputError as error:
         raise MissingInputError(f"{error}{_suggest_dataset(Path(dataset))}") from error
+    if recipe.teacher is not None:
+        check_teacher(recipe.teacher, hash_assignment(splits))
     return choose_target(splits, recipe.target)
 
 
@@ -368,20 +372,12 @@ def describe_training_films(splits: "DatasetDict", recipe: "RecipeConfig") -> di
             f"as one of {modalities[0]}. Train one model for each.\n"
         )
     return {
-        "trained_on": sorted({*_known_values(splits, "source"), *_list_films_of_teacher(recipe)}),
+        "trained_on": _known_values(splits, "source"),
         "modality": modalities[0],
         "body_parts": _known_values(splits, "body_part"),
         "views": _known_values(splits, "view"),
         "enhancement": None if recipe.enhancement == "none" else recipe.enhancement,
     }
-
-
-def _list_films_of_teacher(recipe: "RecipeConfig") -> list[str]:
-    """Return the datasets that a teacher was trained on, whose films its student has learned from as well."""
-    from hf_fracture.models.checkpoint import read_record
-
-    record = read_record(Path(recipe.teacher)) if recipe.teacher else None
-    return record.trained_on if record else []
 
 
 def _known_values(splits: "DatasetDict", column: str) -> list[str]:

@@ -107,7 +107,7 @@ def render_cost(run: Mapping[str, Any] | None) -> str:
     teacher = f" beside a teacher ({recipe['teacher']}) whose training is not counted" if recipe.get("teacher") else ""
     return (
         f"Training took {format_number(run['seconds'] / 60, decimals=0)} minutes of wall time {where}{machine}, from "
-        f"{start}{teacher}; nor are the trials before. Energy and emissions were not measured."
+        f"{start}{teacher}. The trials before are not counted. Energy and emissions were not measured."
     )
 
 

@@ -458,6 +458,7 @@ _FAMILY_HEADER: Final = {
     "MB": "MB",
     "ms per film": "ms per film",
     "training minutes": "training minutes",
+    "on": "trained on",
 }
 
 

@@ -62,7 +62,8 @@ def build_film_loss(
             `soft_cross_entropies`.
         evidence_weight: Weight of the positions' loss; it is read from the output's `evidence_losses`.
         cells_per_fracture: Positions that a fracture covers on average; divides the positions' loss.
-        teacher_weight: Weight of the distance from a teacher; it is read from the output's `distillation_losses`.
+        teacher_weight: Weight of the distance from a teacher; it is read from the output's
+            `distillation_losses`, which a network in eval mode leaves out.
 
     Returns:
         Function of (output, labels, labels in the optimizer step) giving a scalar loss. Labels are classes (N,), or
@@ -77,8 +78,8 @@ def build_film_loss(
         loss = (soft_cross_entropies(logits, shares, gamma=focal_gamma) @ weights.to(logits.device)).sum()
         if evidence_weight > 0:
             loss = loss + evidence_weight / cells_per_fracture * outputs["evidence_losses"].sum()
-        if teacher_weight > 0:
-            loss = loss + teacher_weight * outputs["distillation_losses"].sum()
+        if teacher_weight > 0 and (distances := outputs.get("distillation_losses")) is not None:
+            loss = loss + teacher_weight * distances.sum()
         num_films: Tensor | float = len(labels) if num_items_in_batch is None else num_items_in_batch
         if labels.ndim == 2 and num_items_in_batch is not None:
             num_films = num_films / labels.shape[1]

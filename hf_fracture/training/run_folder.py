@@ -57,19 +57,24 @@ def claim_run_folder(out_dir: Path, described: dict[str, Any], *, finished: str,
         overwrite: Remove an earlier run, whatever it was.
 
     Raises:
-        OutputExistsError: If a finished run or a run of another configuration lies there.
+        OutputExistsError: If a finished run or a run of another configuration lies there. One that ended before it had
+            anything to keep does not count.
     """
     if overwrite:
         _empty(out_dir)
     if (out_dir / finished).exists():
         raise OutputExistsError(f"A finished run lies in '{out_dir}'. Choose another --out, or pass --overwrite.")
     configuration_path = out_dir / CONFIGURATION_NAME
-    if configuration_path.is_file() and read_json(configuration_path) != described:
+    if _has_begun(out_dir) and configuration_path.is_file() and read_json(configuration_path) != described:
         raise OutputExistsError(
             f"An interrupted run of another configuration lies in '{out_dir}' (see {CONFIGURATION_NAME}). Choose "
             "another --out, or pass --overwrite to start anew."
         )
     write_json(configuration_path, described)
+
+
+def _has_begun(folder: Path) -> bool:
+    return any(path.is_file() and path.name not in (CONFIGURATION_NAME, LOCK_NAME) for path in folder.rglob("*"))
 
 
 def _empty(folder: Path) -> None:

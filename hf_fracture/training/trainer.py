@@ -22,7 +22,7 @@ from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessi
 from hf_fracture.errors import TrainingError
 from hf_fracture.labels import LABEL_NAMES
 from hf_fracture.models.backbones import build_evidence_classifier, build_recipe_model, read_statistics
-from hf_fracture.models.distillation import DistilledClassifier, load_teacher, name_teacher
+from hf_fracture.models.distillation import DistilledClassifier, add_teacher, name_teacher
 from hf_fracture.models.evidence import EvidenceClassifier, fold_evidence
 from hf_fracture.training.arguments import FractureTrainingArguments
 from hf_fracture.training.checkpoints import find_checkpoint, naming_failures
@@ -96,6 +96,11 @@ def train_classifier(
             being finite; the last good checkpoint is kept.
         OSError: If a checkpoint does not fit onto the disk; the one before is kept.
     """
+    if recipe.teacher is not None and arguments.n_gpu > 1:
+        raise TrainingError(
+            f"Expected one process for each of the {arguments.n_gpu} devices where a teacher is used, got one for all. "
+            "Start the command with torchrun or accelerate launch."
+        )
     clock = CountSeconds()
     _check_splits(dataset, label_names)
     torch.manual_seed(arguments.seed)
@@ -247,7 +252,9 @@ def _build_model(
 ) -> nn.Module:
     if recipe.evidence_weight <= 0:
         model = build_recipe_model(recipe, label_names=label_names)
-        return DistilledClassifier(model, load_teacher(recipe.teacher)) if recipe.teacher else model
+        if recipe.teacher is None:
+            return model
+        return add_teacher(model, recipe.teacher, teacher_size_px=recipe.teacher_image_size)
     share = 0.5 if _is_balanced(recipe) else float(labels.mean())
     return build_evidence_classifier(
         recipe.backbone,

@@ -130,5 +130,5 @@ def test_teacher_is_refused_since_it_has_seen_every_fold(
     run: Callable[..., int], tmp_path: Path, backbone_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "out", "--teacher", str(backbone_dir)) == 2
-    assert "a teacher has seen films of every fold" in capsys.readouterr().err
+    assert "a teacher may have seen films of every fold" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

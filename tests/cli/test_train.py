@@ -8,7 +8,7 @@ import pytest
 
 from hf_fracture.cli.main import main
 from hf_fracture.errors import NoTemperatureError
-from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_record
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR
 
 
 @pytest.fixture
@@ -90,6 +90,7 @@ def test_flags_win_over_the_configuration_file(
         (["--load_best_model_at_end", "false", "--eval_strategy", "no"], None, "Pass --early_stopping_epochs 0"),
         (["--teacher", "absent"], None, "only one at a time, got both"),
         (["--teacher", "absent", "--evidence_weight", "0", "--freeze_epochs", "-1"], None, "Leave these, or --teacher"),
+        (["--teacher", "absent", "--evidence_weight", "0", "--teacher_weight", "0"], None, "Leave these, or --teacher"),
     ],
 )
 def test_mistake_in_a_field_is_one_line_and_leaves_nothing(
@@ -111,15 +112,26 @@ def test_mistake_in_a_field_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_student_has_seen_what_its_teacher_has(train: Callable[..., int], tmp_path: Path) -> None:
-    known = read_record(DEFAULT_MODEL_DIR)
-    assert known is not None
+def test_teacher_teaches_on_its_own_split_and_on_no_other(
+    train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = ["--evidence_weight", "0", "--max_steps", "1", "--early_stopping_epochs", "0", "--eval_strategy", "no"]
     flags += ["--load_best_model_at_end", "false"]
-    assert train(tmp_path / "run", *flags, "--teacher", str(DEFAULT_MODEL_DIR)) == 0
-    record = read_record(tmp_path / "run" / "model")
-    assert record is not None
-    assert record.trained_on == sorted([*known.trained_on, "phantoms"])
+    assert train(tmp_path / "teacher", *flags) == 0
+    assert train(tmp_path / "run", *flags, "--teacher", str(tmp_path / "teacher" / "model")) == 0
+    facts = json.loads((tmp_path / "run" / "model" / "run.json").read_text())
+    assert facts["recipe"]["teacher"].startswith("model, weights ")
+    assert train(tmp_path / "other", *flags, "--teacher", str(DEFAULT_MODEL_DIR)) == 2
+    assert "may have seen films of validation and test" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_mistake_that_only_the_network_shows_can_be_corrected_in_the_same_folder(
+    train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "run", "--num_stages", "4") == 2
+    assert "stages, got num_stages 4" in capsys.readouterr().err
+    assert train(tmp_path / "run", "--max_steps", "1") == 0
 
 
 def test_help_lists_options_that_exist_with_the_defaults_that_hold() -> None:
@@ -140,6 +152,8 @@ def test_interrupted_run_of_another_configuration_is_not_mixed_in(
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "configuration.json").write_text('{"recipe": {"image_size": 999}}')
+    (tmp_path / "run" / "checkpoints" / "checkpoint-7").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "checkpoint-7" / "model.safetensors").write_bytes(b"weights")
     assert train(tmp_path / "run") == 2
     assert "another configuration" in capsys.readouterr().err
 

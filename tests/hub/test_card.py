@@ -438,6 +438,7 @@ def test_readme_shows_the_family_in_the_order_of_its_file(model_dir: Path) -> No
         "MB": 2.9,
         "ms per film": 41.5,
         "training minutes": 80,
+        "trained on": "1 CPU thread",
     }
     sections = [f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("results", "inflation", "family")]
     family = {"members": {"small": row, "convnext": {**row, "MB": 13}}}
@@ -445,7 +446,7 @@ def test_readme_shows_the_family_in_the_order_of_its_file(model_dir: Path) -> No
     lines = [line for line in readme.splitlines() if "for the browser" in line]
     assert [line.split(" | ")[0] for line in lines] == ["| small", "| convnext"]
     assert "0.910 (0.860 to 0.950) | 0.910 (0.860 to 0.950) |  | 0.910" in lines[0]
-    assert lines[0].endswith("0.951, 0.953 | 2.9 | 41.5 | 80 |")
+    assert lines[0].endswith("0.951, 0.953 | 2.9 | 41.5 | 80 | 1 CPU thread |")
     assert "scripts/family.py" in render_readme(readme, model_dir, None)
 
 

@@ -15,7 +15,8 @@ from transformers import (
 
 from hf_fracture.errors import UsageError
 from hf_fracture.models.backbones import group_layers
-from hf_fracture.models.distillation import DistilledClassifier, load_teacher, name_teacher
+from hf_fracture.models.deepconvnet import DeepConvNetConfig, DeepConvNetForImageClassification
+from hf_fracture.models.distillation import DistilledClassifier, add_teacher, check_teacher, name_teacher
 
 
 def build_teacher() -> ResNetForImageClassification:
@@ -32,16 +33,18 @@ def build_student() -> ConvNextV2ForImageClassification:
 
 @pytest.fixture
 def pair() -> DistilledClassifier:
-    return DistilledClassifier(build_student(), build_teacher())
+    return DistilledClassifier(build_student(), build_teacher(), teacher_size_px=64)
 
 
 def test_logits_are_the_student_s_and_each_film_has_its_own_distance(pair: DistilledClassifier) -> None:
-    pair.eval()
     films = torch.randn(3, 3, 64, 64)
+    pair.standardization.eval()  # else each film's distance would depend on the others
     answer = pair(films)
-    torch.testing.assert_close(answer.logits, pair.student(films).logits)
     assert answer.distillation_losses.shape == (3,)
     torch.testing.assert_close(answer.distillation_losses[1:2], pair(films[1:2]).distillation_losses)
+    pair.eval()
+    torch.testing.assert_close(pair(films).logits, pair.student(films).logits)
+    assert pair(films).distillation_losses is None, "validation asks no teacher"
 
 
 def test_student_comes_nearer_to_the_teacher_which_stays_as_it_is(pair: DistilledClassifier) -> None:
@@ -72,13 +75,32 @@ def test_teacher_is_no_part_of_the_checkpoint(pair: DistilledClassifier) -> None
     assert len(groups) == 5, "stem, three stages and the head"
 
 
-def test_network_without_a_map_is_refused() -> None:
-    vit = ViTForImageClassification(
-        ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=32)
-    )
-    for pair in ((build_student(), vit), (vit, build_teacher())):
-        with pytest.raises(UsageError, match="between ResNets and ConvNeXts, got ViT"):
-            DistilledClassifier(*pair)
+@pytest.mark.parametrize(
+    "other",
+    [
+        ViTForImageClassification(
+            ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=32)
+        ),
+        DeepConvNetForImageClassification(DeepConvNetConfig()),
+    ],
+    ids=["vit", "deepconvnet"],
+)
+def test_network_without_such_a_map_is_refused(other: PreTrainedModel) -> None:
+    for pair in ((build_student(), other), (other, build_teacher())):
+        with pytest.raises(UsageError, match=f"between ResNets and ConvNeXts, got '{other.config.model_type}'"):
+            DistilledClassifier(*pair, teacher_size_px=64)
+
+
+def test_teacher_must_say_that_it_knows_the_split(tmp_path: Path) -> None:
+    folder = tmp_path / "teacher"
+    teacher: PreTrainedModel = build_teacher()
+    teacher.save_pretrained(folder)
+    with pytest.raises(UsageError, match="may have seen films of validation and test"):
+        check_teacher(str(folder), "abc")
+    (folder / "run.json").write_text('{"data": {"split_sha256": "abc"}}')
+    check_teacher(str(folder), "abc")
+    with pytest.raises(UsageError, match="may have seen films of validation and test"):
+        check_teacher(str(folder), "abd")
 
 
 def test_teacher_is_named_without_its_path_and_a_missing_one_is_refused(tmp_path: Path) -> None:
@@ -86,6 +108,16 @@ def test_teacher_is_named_without_its_path_and_a_missing_one_is_refused(tmp_path
     teacher: PreTrainedModel = build_teacher()
     teacher.save_pretrained(folder)
     assert name_teacher(str(folder)).startswith("good teacher, weights ")
-    assert not load_teacher(str(folder)).training
     with pytest.raises(UsageError, match="found none at"):
-        load_teacher(str(tmp_path / "absent"))
+        add_teacher(build_student(), str(tmp_path / "absent"), teacher_size_px=64)
+
+
+def test_teacher_sees_the_film_at_its_own_side() -> None:
+    sizes: list[int] = []
+    teacher = build_teacher()
+    teacher.register_forward_pre_hook(
+        lambda _module, _args, inputs: sizes.append(inputs["pixel_values"].shape[-1]), with_kwargs=True
+    )
+    answer = DistilledClassifier(build_student(), teacher, teacher_size_px=96)(torch.randn(2, 3, 64, 64))
+    assert sizes == [96]
+    assert answer.distillation_losses.shape == (2,)

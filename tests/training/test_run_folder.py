@@ -43,7 +43,10 @@ def test_folder_of_a_run_that_never_began_is_removed(tmp_path: Path) -> None:
 
 def test_same_configuration_goes_on_and_another_is_refused(tmp_path: Path) -> None:
     with holding_run_folder(tmp_path):
-        claim_run_folder(tmp_path, {"seed": 1}, finished="model", overwrite=False)
+        claim_run_folder(tmp_path, {"seed": 0}, finished="model", overwrite=False)
+        claim_run_folder(tmp_path, {"seed": 1}, finished="model", overwrite=False)  # nothing was there to keep
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "model.safetensors").touch()
         claim_run_folder(tmp_path, {"seed": 1}, finished="model", overwrite=False)
         with pytest.raises(OutputExistsError, match="another configuration"):
             claim_run_folder(tmp_path, {"seed": 2}, finished="model", overwrite=False)

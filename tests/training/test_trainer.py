@@ -44,9 +44,10 @@ def test_student_of_a_teacher_is_kept_without_what_trained_it(
     train: Train, tmp_path: Path, tiny_backbone_dir: Path, tiny_convnext_dir: Path
 ) -> None:
     recipe = {"backbone": str(tiny_convnext_dir), "evidence_weight": 0.0, "teacher": str(tiny_backbone_dir)}
+    recipe |= {"teacher_image_size": 96}
     taught = train(tmp_path / "taught", recipe, num_train_epochs=1)
     alone = train(tmp_path / "alone", {**recipe, "teacher": None}, num_train_epochs=1)
-    ignored = train(tmp_path / "ignored", {**recipe, "teacher_weight": 0.0}, num_train_epochs=1)
+    ignored = train(tmp_path / "ignored", {**recipe, "teacher_weight": 1e-12}, num_train_epochs=1)
     assert type(taught.model) is ConvNextForImageClassification
     assert set(taught.model.state_dict()) == set(alone.model.state_dict())
     assert any(not torch.equal(weights_of(taught)[name], tensor) for name, tensor in weights_of(ignored).items())
@@ -100,7 +101,7 @@ def test_killed_run_ends_with_the_weights_of_one_that_was_not(
     killed_at: float,
 ) -> None:
     if "teacher" in recipe:
-        recipe = {**recipe, "teacher": str(tiny_backbone_dir)}
+        recipe = {**recipe, "teacher": str(tiny_backbone_dir), "teacher_image_size": 64}
     settings: dict[str, Any] = {"num_train_epochs": 3, "save_total_limit": 9, **arguments}
     whole = train(tmp_path / "whole", recipe, **settings)
 

@@ -3,8 +3,9 @@
     python scripts/compare_release.py MODEL_DIR [--smoke FILE]
 
 Called by scripts/reproduce_release.sh. Each call adds the column of one seed (of `run.json`) and computes the spread
-again: with two seeds or more, the interval in which one further run falls in 95 % of cases, by Student's t around the
-mean of the seeds trained again. `--smoke` writes to FILE what came out of a run that is not the release's recipe.
+again: mean and standard deviation of all runs, and with two seeds or more the interval in which one further run falls
+in 95 % of cases, by Student's t around the mean of the seeds trained again. `--smoke` writes to FILE what came out of a
+run that is not the release's recipe.
 """
 
 import argparse
@@ -116,7 +117,12 @@ def describe_spread(shipped: Mapping[str, float], again: Iterable[Mapping[str, f
     from scipy.stats import t
 
     values = [estimate["value"] for estimate in again]
-    row: dict[str, Any] = {"shipped minus mean": round(shipped["value"] - fmean(values), 4)}
+    every = [shipped["value"], *values]
+    row: dict[str, Any] = {
+        "mean of all": round(fmean(every), 4),
+        "standard deviation of all": round(stdev(every), 4),
+        "shipped minus mean of the others": round(shipped["value"] - fmean(values), 4),
+    }
     if len(values) < 2:
         return {**row, "within the spread": "needs two seeds"}
     half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) * sqrt(1 + 1 / len(values))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README_PATH = ROOT / "README.md"
 MODEL_CARD_PATH = ROOT / "model_card.md"
 RESULTS_DIR = ROOT / "scripts" / "results"
-README_RESULTS = ("inflation", "cross_dataset", "family")
+README_RESULTS = ("inflation", "cross_dataset", "family", "reproduction")
 
 
 def main() -> None:

@@ -15,8 +15,8 @@
 # --smoke trains one epoch at 128 px instead, to see that every link of the chain holds. It is not the release: the
 # figures go to WORK_DIR/smoke.json and not to the results, and --publish makes the repository private.
 #
-# Compute: 5 minutes of preparing and 35 to 80 minutes of training and measuring on two CPU cores with bf16; 3 GB of memory,
-# 2 GB on disk; with --smoke ten minutes. The figures of another seed, or of another machine, differ: the last step puts them
+# Compute: 5 minutes of preparing, an hour and a half of training (run.json says how long each took) and up to an hour of
+# measuring on one or two CPU cores with bf16; 3 GB of memory, 2 GB on disk; with --smoke ten minutes. The figures of another seed, or of another machine, differ: the last step puts them
 # beside the shipped ones in scripts/results/reproduction.json, with the spread over the seeds.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

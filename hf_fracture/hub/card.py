@@ -192,16 +192,18 @@ def render_readme(
     inflation: Mapping[str, Any] | None,
     cross_dataset: Mapping[str, Any] | None = None,
     family: Mapping[str, Any] | None = None,
+    reproduction: Mapping[str, Any] | None = None,
 ) -> str:
     """Render the generated sections of a README again.
 
     Args:
-        readme: Document with the sections `results` and `inflation` between markers, and `cross_dataset` and `family`
-            if it likes.
+        readme: Document with the sections `results` and `inflation` between markers, and `cross_dataset`, `family`
+            and `seeds` if it likes.
         model_dir: Folder of the shipped model.
         inflation: Content of `scripts/results/inflation.json`; None if it was not measured.
         cross_dataset: Content of `scripts/results/cross_dataset.json`; None if it was not measured.
         family: Content of `scripts/results/family.json`; None if it was not measured.
+        reproduction: Content of `scripts/results/reproduction.json`; None if it was not measured.
 
     Raises:
         UsageError: If a pair of markers is missing.
@@ -218,8 +220,9 @@ def render_readme(
         readme = replace_section(
             readme, "cross_dataset", results.render_cross_dataset({**rows, **(cross_dataset or {})})
         )
-    if "<!-- family:begin -->" in readme:
-        readme = replace_section(readme, "family", results.render_family(family))
+    for name, text in (("family", results.render_family(family)), ("seeds", results.render_seeds(reproduction))):
+        if f"<!-- {name}:begin -->" in readme:
+            readme = replace_section(readme, name, text)
     return readme
 
 

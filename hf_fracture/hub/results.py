@@ -438,7 +438,7 @@ def render_inflation(inflation: Mapping[str, Any]) -> str:
 
 
 def render_family(content: Mapping[str, Any] | None) -> str:
-    """Render `family.json`: one row for each model that was trained and measured alike."""
+    """Render `family.json`: one row for each model that was measured alike."""
     if not content:
         return "Not measured yet; `scripts/family.py` measures it."
     rows = [
@@ -446,6 +446,23 @@ def render_family(content: Mapping[str, Any] | None) -> str:
         for name, row in content["members"].items()
     ]
     return render_table(["model", *_FAMILY_HEADER], rows)
+
+
+def render_seeds(content: Mapping[str, Any] | None) -> str:
+    """Render `reproduction.json` as two sentences: what other seeds of the shipped recipe reach, and their spread."""
+    if not content:
+        return "The recipe was trained with one seed; what another would reach is not known."
+    seeds = [name for name in content["runs"] if name.startswith("seed ")]
+    reached = [
+        f"{row['figure']} {', '.join(format_number(row[name]['value']) for name in ('shipped', *seeds))} (standard "
+        f"deviation {format_number(row['standard deviation of all'])})"
+        for row in content["figures"]
+        if row["figure"] in _SEED_FIGURES
+    ]
+    return f"The shipped model, then {', '.join(seeds)} of the same recipe on the same films: {'; '.join(reached)}."
+
+
+_SEED_FIGURES: Final = ("AUROC", "average precision", "map: peak in region")
 
 
 _FAMILY_HEADER: Final = {

@@ -450,6 +450,21 @@ def test_readme_shows_the_family_in_the_order_of_its_file(model_dir: Path) -> No
     assert "scripts/family.py" in render_readme(readme, model_dir, None)
 
 
+def test_readme_says_what_other_seeds_reach(model_dir: Path) -> None:
+    row = {
+        "figure": "AUROC",
+        "shipped": {"value": 0.922},
+        "seed 43": {"value": 0.9191},
+        "standard deviation of all": 0.0122,
+    }
+    other = {**row, "figure": "specificity, rule-in"}
+    content = {"runs": {"shipped": {}, "seed 43": {}}, "figures": [row, other]}
+    sections = [f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("results", "inflation", "seeds")]
+    readme = render_readme("".join(sections), model_dir, None, None, None, content)
+    assert "then seed 43 of the same recipe on the same films: AUROC 0.922, 0.919 (standard deviation 0.012)." in readme
+    assert "with one seed" in render_readme(readme, model_dir, None)
+
+
 def test_markers_must_be_there_once() -> None:
     for document in ("", "<!-- x:end --><!-- x:begin -->", "<!-- x:begin --><!-- x:end -->" * 2):
         with pytest.raises(UsageError, match="exactly once"):
@@ -465,7 +480,7 @@ def test_table_refuses_ragged_rows_and_keeps_cells_apart() -> None:
 def test_readme_tables_are_those_of_the_measurements(repository_dir: Path) -> None:
     folder = repository_dir / "scripts" / "results"
     readme = (repository_dir / "README.md").read_text(encoding="utf-8")
-    files = [folder / f"{name}.json" for name in ("inflation", "cross_dataset", "family")]
+    files = [folder / f"{name}.json" for name in ("inflation", "cross_dataset", "family", "reproduction")]
     contents = [read_json(file) if file.is_file() else None for file in files]
     rendered = render_readme(readme, DEFAULT_MODEL_DIR, *contents)
     assert rendered == readme, "Run make style."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -54,7 +55,16 @@ def test_spread_is_the_prediction_interval_of_one_further_run(
     assert row["a further run, 95 %, +-"] == pytest.approx((high - low) / 2, abs=1e-4)
     assert row["within the spread"] is True
     measured = json.loads((DEFAULT_MODEL_DIR / "evaluation.json").read_text())["metrics"]["auroc"]["value"]
-    assert row["shipped minus mean"] == pytest.approx(measured - 0.92, abs=1e-4)
+    assert row["shipped minus mean of the others"] == pytest.approx(measured - 0.92, abs=1e-4)
+    every = [measured, 0.90, 0.94]
+    assert row["mean of all"] == pytest.approx(np.mean(every), abs=1e-4)
+    assert row["standard deviation of all"] == pytest.approx(np.std(every, ddof=1), abs=1e-4)
+
+
+def test_field_that_did_not_exist_yet_has_its_default(script: dict[str, Any], train_again: Callable[..., Path]) -> None:
+    script["check_comparable"](train_again(7, 0.90, recompression_probability=0.0), smoke=False)
+    with pytest.raises(SystemExit, match="recompression_probability"):
+        script["check_comparable"](train_again(8, 0.90, recompression_probability=0.5), smoke=False)
 
 
 def test_figure_outside_the_spread_is_called_so(script: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ RESULTS: Final = (
         "validation had not been asked: its answers change more often on worse copies of a film, another "
         "collection is ranked worse, and more films of bone_break are refused (by a gate that was fitted on drawn "
         "films as well, since without them it refused some drawn films too). It was rejected for that, so the "
-        "choice has seen these figures.",
+        "choice has seen these figures. Asked since, worse copies of validation films say the same: see above.",
         "scripts/describe_rejected.py",
     ),
     (

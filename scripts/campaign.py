@@ -284,18 +284,20 @@ def describe(
     kept = folder / "peaks.json"
     if not kept.is_file():
         write_json(kept, find_peaks(folder, answers, films))
-    asked = (answers, answer_worse_copies(folder, answers, splits)) if EXPERIMENTS[name].asks_worse_copies else None
-    worse: Any = asked and measure_alterations(asked[0], {WORSE_COPY: asked[1]}, threshold=0.5)[0].auroc.to_dict()
+    worse = answer_worse_copies(folder, answers, splits) if EXPERIMENTS[name].asks_worse_copies else None
     difference: Any = ""
+    worse_auroc: Any = ""
     worse_difference: Any = ""
+    if worse is not None:
+        worse_auroc = measure_alterations(answers, {WORSE_COPY: worse}, threshold=0.5)[0].auroc.to_dict()
     if reference is not None:
         other = read_predictions(reference / PREDICTIONS_NAME)
         if not np.array_equal(answers.ids, other.ids):
             raise SystemExit(f"'{folder}' and '{reference}' answer other films. Remove one and run it again.")
         difference = measure_differences(answers, other, Resampling())["auroc"].to_dict()
-        if asked:
+        if worse is not None:
             other = answer_worse_copies(reference, other, splits)
-            worse_difference = measure_differences(asked[1], other, Resampling())["auroc"].to_dict()
+            worse_difference = measure_differences(worse, other, Resampling())["auroc"].to_dict()
     experiment, peaks = EXPERIMENTS[name], read_json(kept)
     return {
         "hypothesis": experiment.hypothesis,
@@ -306,7 +308,7 @@ def describe(
         "verdict": judge(difference) if difference else "",
         "average precision": result["pooled"]["metrics"]["average_precision"],
         "peak in region, of detected": peaks["peak_in_region"],
-        f"AUROC, {WORSE_COPY}": worse or "",
+        f"AUROC, {WORSE_COPY}": worse_auroc,
         "its difference": worse_difference,
         "its verdict": judge(worse_difference) if worse_difference else "",
         "minutes": round(result["seconds"] / 60, 1),

@@ -112,19 +112,8 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
         folder = args.weights_dir / MEMBERS[name].weights
         backbone = folder if folder.is_dir() else MEMBERS[name].weights
         teacher = ("--teacher", DEFAULT_MODEL_DIR) if MEMBERS[name].has_teacher else ()
-        run(
-            "train",
-            args.dataset,
-            "--backbone",
-            backbone,
-            "--config",
-            config,
-            "--seed",
-            seed,
-            "--out",
-            run_dir,
-            *teacher,
-        )
+        settings = ("--backbone", backbone, "--config", config, "--seed", seed)
+        run("train", args.dataset, *settings, *teacher, "--out", run_dir)
     facts = read_json(model_dir / "run.json")
     found = {**facts["recipe"], **facts["training_arguments"]}
     if MEMBERS[name].has_teacher:
@@ -198,7 +187,7 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         if len(reached) > 1
         else "",
         "folder": str(released),
-        "sha256": hash_weights(released),
+        "weights": hash_weights(released)[:12],
     }
 
 
@@ -252,10 +241,10 @@ def describe_small(splits: "DatasetDict", default: Mapping[str, Any]) -> dict[st
 def measure_small_once(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of the 8-bit file, which an earlier call may have left."""
     kept: Path = args.work_dir / "small" / "row.json"
-    digest = hashlib.sha256((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).read_bytes()).hexdigest()
-    if not kept.is_file() or read_json(kept)["sha256"] != digest:
-        write_json(kept, {**describe_small(load_splits(args.dataset), default), "sha256": digest})
-    return {key: value for key, value in read_json(kept).items() if key != "sha256"}
+    weights = hashlib.sha256((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).read_bytes()).hexdigest()[:12]
+    if not kept.is_file() or read_json(kept)["weights"] != weights:
+        write_json(kept, {**describe_small(load_splits(args.dataset), default), "weights": weights})
+    return read_json(kept)
 
 
 def time_members(folders: Mapping[str, tuple[Path, bool]]) -> dict[str, float]:
@@ -328,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not kept.is_file():
             continue
         rows[name] = read_json(kept)
-        if rows[name].pop("sha256") != hash_weights(Path(rows[name]["folder"])):
+        if rows[name]["weights"] != hash_weights(Path(rows[name]["folder"]))[:12]:
             raise SystemExit(
                 f"Expected '{kept}' to describe the weights in {rows[name]['folder']}. Measure {name} again."
             )

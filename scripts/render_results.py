@@ -85,7 +85,8 @@ RESULTS: Final = (
         "candidates",
         "Trainings that were candidates to be shipped",
         "On validation, which also chose the epoch that each kept. What each tried stands in its name. How often the "
-        "peak of the map lies in the marked region, for three ways of drawing it, on the fractures that it calls.",
+        "peak of the map lies in the marked region of the fractures that it calls (two other ways of drawing the map "
+        "are in the file), and what worse copies of the same films cost.",
         "scripts/compare_candidates.py",
     ),
     (

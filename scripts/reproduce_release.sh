@@ -16,8 +16,9 @@
 # figures go to WORK_DIR/smoke.json and not to the results, and --publish makes the repository private.
 #
 # Compute: 5 minutes of preparing, an hour and a half of training (run.json says how long each took) and up to an hour of
-# measuring on one or two CPU cores with bf16; 3 GB of memory, 2 GB on disk; with --smoke ten minutes. The figures of another seed, or of another machine, differ: the last step puts them
-# beside the shipped ones in scripts/results/reproduction.json, with the spread over the seeds.
+# measuring on one or two CPU cores with bf16; 3 GB of memory, 2 GB on disk; with --smoke ten minutes. The figures of another
+# seed, or of another machine, differ: the last step puts them beside the shipped ones in scripts/results/reproduction.json,
+# with the spread over the seeds.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work='' data='' backbone=resnet-18 publish='' run='' flags='' smoke=''

@@ -340,7 +340,7 @@ def _save(
 
 
 def describe_machine(arguments: "FractureTrainingArguments") -> str:
-    """Return what computed: the accelerator's name, or the threads on the processor, of each process."""
+    """Return what computes in this call: the accelerator's name, or the threads on the processor, of each process."""
     import torch
 
     device = arguments.device

@@ -207,7 +207,7 @@ def render_readme(
 
     Raises:
         UsageError: If a pair of markers is missing.
-        ModelFolderError: If a measurement in the folder belongs to other weights.
+        ModelFolderError: If a measurement belongs to other weights.
     """
     evaluation = _read_measurement(model_dir, EVALUATION_NAME)
     attribution = _read_measurement(model_dir, "attribution.json")
@@ -220,10 +220,22 @@ def render_readme(
         readme = replace_section(
             readme, "cross_dataset", results.render_cross_dataset({**rows, **(cross_dataset or {})})
         )
-    for name, text in (("family", results.render_family(family)), ("seeds", results.render_seeds(reproduction))):
-        if f"<!-- {name}:begin -->" in readme:
-            readme = replace_section(readme, name, text)
+    if "<!-- family:begin -->" in readme:
+        _check_shipped(family and family["members"]["default"]["weights"], model_dir, "family.json")
+        readme = replace_section(readme, "family", results.render_family(family))
+    if "<!-- seeds:begin -->" in readme:
+        _check_shipped(reproduction and reproduction["runs"]["shipped"]["weights"], model_dir, "reproduction.json")
+        readme = replace_section(readme, "seeds", results.render_seeds(reproduction))
     return readme
+
+
+def _check_shipped(measured: Any, model_dir: Path, name: str) -> None:
+    """Refuse figures of a model that is no longer the shipped one; `measured` begins the sha256 of its weights."""
+    if measured and not hash_weights(model_dir).startswith(measured):
+        raise ModelFolderError(
+            f"Expected scripts/results/{name} to hold the shipped weights, but it measured others ({measured}). "
+            "Measure again, or remove the file."
+        )
 
 
 def _read_optional(model_dir: Path, name: str) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from hf_fracture.config import FractureRecord
 from hf_fracture.data.ledger import LEFT_OUT, LedgerEntry, list_ledgers, load_ledger
 from hf_fracture.data.sources import SOURCES
 from hf_fracture.hub.markdown import format_number, render_table
+from hf_fracture.models.backbone_table import find_row
 
 _SPLITS: Final = ("train", "validation", "test", LEFT_OUT)
 _SOFTWARE: Final = (
@@ -102,7 +103,8 @@ def render_cost(run: Mapping[str, Any] | None) -> str:
     where = "on CPUs only" if torch.endswith("+cpu") else "on the hardware that `run.json` describes"
     machine = f" ({run['machine']})" if isinstance(run.get("machine"), str) else ""
     recipe = run.get("recipe", {})
-    is_fresh = recipe.get("pretrained", True) is False
+    row = find_row(str(recipe.get("backbone")))
+    is_fresh = recipe.get("pretrained") is False or (row is not None and row.hub_id is None)
     start = "random weights" if is_fresh else "pretrained weights whose own training is not counted"
     teacher = f" beside a teacher ({recipe['teacher']}) whose training is not counted" if recipe.get("teacher") else ""
     return (

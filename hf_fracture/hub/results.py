@@ -449,7 +449,7 @@ def render_family(content: Mapping[str, Any] | None) -> str:
 
 
 def render_seeds(content: Mapping[str, Any] | None) -> str:
-    """Render `reproduction.json` as two sentences: what other seeds of the shipped recipe reach, and their spread."""
+    """Render `reproduction.json` as a sentence: what other seeds of the shipped recipe reach, and their spread."""
     if not content:
         return "The recipe was trained with one seed; what another would reach is not known."
     seeds = [name for name in content["runs"] if name.startswith("seed ")]

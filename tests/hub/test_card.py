@@ -25,7 +25,7 @@ from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.measured_model import hash_weights
 from hf_fracture.evaluation.predictions import build_predictions
 from hf_fracture.evaluation.report import Provenance, evaluate_predictions, write_evaluation
-from hf_fracture.hub import checklists, results
+from hf_fracture.hub import checklists, origins, results
 from hf_fracture.hub.card import (
     EVAL_RESULTS_PATH,
     REQUIRED_SECTIONS,
@@ -441,13 +441,17 @@ def test_readme_shows_the_family_in_the_order_of_its_file(model_dir: Path) -> No
         "trained on": "1 CPU thread",
     }
     sections = [f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("results", "inflation", "family")]
-    family = {"members": {"small": row, "convnext": {**row, "MB": 13}}}
+    shipped = {**row, "what": "shipped", "weights": hash_weights(model_dir)[:12]}
+    family = {"members": {"default": shipped, "small": row, "convnext": {**row, "MB": 13}}}
     readme = render_readme("".join(sections), model_dir, None, None, family)
     lines = [line for line in readme.splitlines() if "for the browser" in line]
     assert [line.split(" | ")[0] for line in lines] == ["| small", "| convnext"]
     assert "0.910 (0.860 to 0.950) | 0.910 (0.860 to 0.950) |  | 0.910" in lines[0]
     assert lines[0].endswith("0.951, 0.953 | 2.9 | 41.5 | 80 | 1 CPU thread |")
     assert "scripts/family.py" in render_readme(readme, model_dir, None)
+    shipped["weights"] = "0123456789ab"
+    with pytest.raises(ModelFolderError, match=r"family.json to hold the shipped weights, but .* \(0123456789ab\)"):
+        render_readme(readme, model_dir, None, None, family)
 
 
 def test_readme_says_what_other_seeds_reach(model_dir: Path) -> None:
@@ -458,11 +462,28 @@ def test_readme_says_what_other_seeds_reach(model_dir: Path) -> None:
         "standard deviation of all": 0.0122,
     }
     other = {**row, "figure": "specificity, rule-in"}
-    content = {"runs": {"shipped": {}, "seed 43": {}}, "figures": [row, other]}
+    shipped = {"weights": hash_weights(model_dir)[:12]}
+    content = {"runs": {"shipped": shipped, "seed 43": {}}, "figures": [row, other]}
     sections = [f"<!-- {name}:begin -->\n<!-- {name}:end -->\n" for name in ("results", "inflation", "seeds")]
     readme = render_readme("".join(sections), model_dir, None, None, None, content)
     assert "then seed 43 of the same recipe on the same films: AUROC 0.922, 0.919 (standard deviation 0.012)." in readme
     assert "with one seed" in render_readme(readme, model_dir, None)
+    shipped["weights"] = "0123456789ab"
+    with pytest.raises(ModelFolderError, match=r"reproduction\.json to hold the shipped weights"):
+        render_readme(readme, model_dir, None, None, None, content)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "start"),
+    [
+        ({"backbone": "resnet-18"}, "from pretrained weights whose own training is not counted."),
+        ({"backbone": "resnet-18", "pretrained": False}, "from random weights."),
+        ({"backbone": "deepconvnet", "pretrained": True}, "from random weights."),
+        ({"backbone": "x", "pretrained": False, "teacher": "t, weights 1"}, "beside a teacher (t, weights 1) whose"),
+    ],
+)
+def test_cost_says_what_the_training_started_from(recipe: dict[str, Any], start: str) -> None:
+    assert start in origins.render_cost({"seconds": 60, "recipe": recipe})
 
 
 def test_markers_must_be_there_once() -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -75,17 +76,19 @@ def test_teacher_is_no_part_of_the_checkpoint(pair: DistilledClassifier) -> None
     assert len(groups) == 5, "stem, three stages and the head"
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        ViTForImageClassification(
-            ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=32)
-        ),
-        DeepConvNetForImageClassification(DeepConvNetConfig()),
-    ],
-    ids=["vit", "deepconvnet"],
-)
-def test_network_without_such_a_map_is_refused(other: PreTrainedModel) -> None:
+def build_vit() -> ViTForImageClassification:
+    return ViTForImageClassification(
+        ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=32)
+    )
+
+
+def build_deepconvnet() -> DeepConvNetForImageClassification:
+    return DeepConvNetForImageClassification(DeepConvNetConfig())
+
+
+@pytest.mark.parametrize("build", [build_vit, build_deepconvnet])
+def test_network_without_such_a_map_is_refused(build: Callable[[], PreTrainedModel]) -> None:
+    other = build()
     for pair in ((build_student(), other), (other, build_teacher())):
         with pytest.raises(UsageError, match=f"between ResNets and ConvNeXts, got '{other.config.model_type}'"):
             DistilledClassifier(*pair, teacher_size_px=64)

@@ -5,7 +5,8 @@ Reads `config.json`, `preprocessor_config.json` and, where they exist, `run.json
 say so. What it says of the training data comes from the ledgers of the package. May depend on every room below `hub`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
@@ -77,8 +78,8 @@ def render_card(model_dir: Path) -> str:
         "Body parts and views": origins.render_coverage(record, evaluation),
         "How to use it": _USE,
         **_render_figures(record, evaluation),
-        "Films of another dataset": results.render_cross_dataset(other[CROSS_DATASET_NAME]),
-        "Heatmaps": results.render_attribution(other["attribution.json"]),
+        "Films of another dataset": _render_other(other, CROSS_DATASET_NAME, results.render_cross_dataset),
+        "Heatmaps": _render_other(other, "attribution.json", results.render_attribution),
         "Input gate": _render_gate(other["gate.json"]),
         "Exports": _render_leaves(other["export.json"]),
         "Data": origins.render_data(record),
@@ -364,11 +365,24 @@ def _render_measured(evaluation: Mapping[str, Any] | None, *renderers: Callable[
     """Render sections of `evaluation.json`, or say that there is none."""
     if evaluation is None:
         return f"Not measured yet; `hf-fracture evaluate` writes {EVALUATION_NAME}."
-    try:
+    with _expecting_schema(EVALUATION_NAME):
         return "\n\n".join(text for render in renderers if (text := render(evaluation)))
-    except (KeyError, TypeError, IndexError) as error:
+
+
+def _render_other(measured: Mapping[str, Any], name: str, render: Callable[[Mapping[str, Any] | None], str]) -> str:
+    """Render a section from another measurement, by its file name."""
+    with _expecting_schema(name):
+        return render(measured[name])
+
+
+@contextmanager
+def _expecting_schema(name: str) -> Iterator[None]:
+    """Say which file does not hold what its section is rendered from."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
         raise ModelFolderError(
-            f"Expected {EVALUATION_NAME} to follow its schema, but {error!r}. Run hf-fracture evaluate again."
+            f"Expected {name} to follow its schema, but {error!r}. Measure again, or remove the file."
         ) from error
 
 

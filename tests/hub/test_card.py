@@ -154,6 +154,25 @@ def test_evaluation_with_a_missing_figure_is_refused(model_dir: Path, edit_json:
         render_card(model_dir)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("attribution.json", lambda content: content.pop("methods")),
+        ("attribution.json", lambda content: content.update(baselines={})),
+        ("attribution.json", lambda content: content.update(methods=["grad_cam"])),
+        ("attribution.json", lambda content: content["baselines"]["centre"].pop("peak_in_region")),
+        ("cross_dataset.json", lambda content: content["model_rows"][0].pop("auroc")),
+        ("cross_dataset.json", lambda content: content.update(model_rows=None)),
+    ],
+)
+def test_another_measurement_that_is_not_whole_is_named(
+    model_dir: Path, edit_json: EditJson, name: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    edit_json(name, change)
+    with pytest.raises(ModelFolderError, match=f"Expected {name} to follow its schema, but .* Measure again"):
+        render_card(model_dir)
+
+
 def list_figures(content: Any, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Yield the way to every figure of a measurement file that has a value or an interval."""
     if isinstance(content, dict):

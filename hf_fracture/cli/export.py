@@ -7,10 +7,10 @@ give. Into another folder than the model's own it also copies what an answer nee
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from hf_fracture.errors import ModelFolderError, OutputExistsError, UsageError
 from hf_fracture.export.layout import INT8_FILE, ONNX_DIR, ONNX_FILE, REPORT_FILE
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hf_fracture.export.metadata import OnnxMetadata
 
 Shown = TypeVar("Shown")
+Runtime = Literal["torch", "onnx", "int8"]
 
 COPIED: Final = ("config.json", "preprocessor_config.json", "gate.safetensors", "gate.json", "attribution.json")
 FLOAT_NODES: Final = (1, 3, 5, 7, 9)  # so many of the last layers stay in float32; tried until parity is met
@@ -41,7 +42,7 @@ class Films:
     Attributes:
         name: In words.
         images: Grey films.
-        labels: 0 or 1 each; None where an AUROC would mean nothing.
+        labels: The class of each; None where an AUROC would mean nothing.
         source_paths: Of the dataset's own files, relative to its folder; None for phantoms.
     """
 
@@ -107,15 +108,22 @@ def _check_outputs(args: argparse.Namespace, *, was_interrupted: bool) -> None:
 
 def _make(model_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Export, measure and write; return the report."""
-    from hf_fracture.models.checkpoint import write_json
+    from hf_fracture.models.checkpoint import load_model, write_json
 
     staged = args.out / STAGE_DIR
     remove(staged)  # what a killed process left
     try:
+        model = load_model(model_dir)
+        metadata = _describe_model(model, model_dir)
+        if args.originals and metadata.fractured_index is None:
+            raise UsageError(
+                "Expected no --originals with a model of fracture types, since --fast does not answer for it. Leave it "
+                "out."
+            )
         staged.mkdir()
         _copy_what_travels(model_dir, staged)
-        films = _load_films(args.dataset)
-        report = _export(model_dir, staged, films=films, int8=args.int8)
+        films = _load_films(args.dataset, metadata)
+        report = _export(model_dir, model, metadata, staged, films=films, int8=args.int8)
         if args.originals:
             report["fast"] = _measure_fast(staged, films, args.originals)
             write_json(staged / REPORT_FILE, report)
@@ -125,23 +133,19 @@ def _make(model_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def _export(model_dir: Path, staged: Path, *, films: Films, int8: bool) -> dict[str, Any]:
+def _export(
+    model_dir: Path, model: "PreTrainedModel", metadata: "OnnxMetadata", staged: Path, *, films: Films, int8: bool
+) -> dict[str, Any]:
     """Write both files into `staged`, measure them there, and return what `export.json` holds."""
     from hf_fracture.export.onnx_file import export_onnx
-    from hf_fracture.inference.classifier import FractureClassifier
-    from hf_fracture.inference.parity import MAX_EXACT_DIFFERENCE, compare_probabilities, compute_probabilities
-    from hf_fracture.models.checkpoint import load_model, write_json
+    from hf_fracture.inference.parity import MAX_EXACT_DIFFERENCE, compare_probabilities
+    from hf_fracture.models.checkpoint import write_json
 
-    model = load_model(model_dir)
-    metadata = _describe_model(model, model_dir)
     (staged / ONNX_DIR).mkdir()
     path = staged / ONNX_DIR / ONNX_FILE
     export_onnx(model, path, size_px=metadata.preprocessing.size_px, metadata=metadata.to_properties())
-    torch_answers = compute_probabilities(
-        FractureClassifier(model_dir, model=model_dir.name, backend="torch"), _show(films.images, "torch")
-    )
-    onnx_classifier = FractureClassifier(staged, model=model_dir.name, backend="onnx")
-    answers = compute_probabilities(onnx_classifier, _show(films.images, "onnx"))
+    torch_answers = _answer(model_dir, metadata, films, "torch")
+    answers = _answer(staged, metadata, films, "onnx")
     fp32 = {"bytes": path.stat().st_size, **compare_probabilities(torch_answers, answers, films.labels)}
     if not fp32["max_difference"] <= MAX_EXACT_DIFFERENCE:
         raise ModelFolderError(
@@ -161,13 +165,49 @@ def _export(model_dir: Path, staged: Path, *, films: Films, int8: bool) -> dict[
     return report
 
 
+def _answer(
+    folder: Path, metadata: "OnnxMetadata", films: Films, runtime: Runtime, note: str = ""
+) -> "NDArray[np.float64]":
+    """Return what a runtime answers: (N,) probabilities of a fracture, or (N, C) of types."""
+    from hf_fracture.inference.classifier import FractureClassifier
+    from hf_fracture.inference.parity import compute_probabilities, compute_type_probabilities
+
+    shown = _show(films.images, note or runtime)
+    if metadata.fractured_index is not None:
+        backend: Literal["torch", "onnx"] = "torch" if runtime == "torch" else "onnx"
+        classifier = FractureClassifier(folder, model=folder.name, backend=backend, fast=runtime == "int8")
+        return compute_probabilities(classifier, shown)
+    return compute_type_probabilities(_load_network(folder, runtime), shown, metadata.preprocessing)
+
+
+def _load_network(folder: Path, runtime: Runtime) -> "Callable[[NDArray[np.float32]], NDArray[np.float32]]":
+    """Return what gives a model's logits."""
+    if runtime == "torch":
+        import torch
+
+        from hf_fracture.models.checkpoint import load_model
+
+        model = load_model(folder)
+
+        def run_torch(pixel_values: "NDArray[np.float32]") -> "NDArray[np.float32]":
+            with torch.inference_mode():
+                logits: NDArray[np.float32] = model(pixel_values=torch.from_numpy(pixel_values)).logits.numpy()
+            return logits
+
+        return run_torch
+    from hf_fracture.export.metadata import INPUT_NAME, LOGITS_NAME
+    from hf_fracture.inference.onnx_engine import count_cores, open_session
+
+    session = open_session(folder / ONNX_DIR / (INT8_FILE if runtime == "int8" else ONNX_FILE), count_cores())
+    return lambda pixel_values: session.run([LOGITS_NAME], {INPUT_NAME: pixel_values})[0]
+
+
 def _quantize(
     staged: Path, metadata: "OnnxMetadata", films: Films, torch_answers: "NDArray[np.float64]"
 ) -> dict[str, Any]:
     """Write the int8 file with as few layers in float32 as parity needs, and return its figures."""
     from hf_fracture.export.quantization import quantize_onnx
-    from hf_fracture.inference.classifier import FractureClassifier
-    from hf_fracture.inference.parity import MAX_AUROC_DIFFERENCE, compare_probabilities, compute_probabilities
+    from hf_fracture.inference.parity import MAX_AUROC_DIFFERENCE, compare_probabilities
 
     path = staged / ONNX_DIR / INT8_FILE
     properties = replace(metadata, arithmetic="int8").to_properties()
@@ -180,8 +220,7 @@ def _quantize(
             num_float_nodes=num_float_nodes,
             metadata=properties,
         )
-        classifier = FractureClassifier(staged, model=staged.name, fast=True)
-        answers = compute_probabilities(classifier, _show(films.images, f"int8, {num_float_nodes} in float32"))
+        answers = _answer(staged, metadata, films, "int8", f"int8, {num_float_nodes} in float32")
         figures = {
             "bytes": path.stat().st_size,
             "layers_in_float32": num_float_nodes,
@@ -223,12 +262,14 @@ def _describe_model(model: "PreTrainedModel", model_dir: Path) -> "OnnxMetadata"
     from hf_fracture.explain.closed_form import read_pooled_head
     from hf_fracture.export.metadata import OnnxMetadata
     from hf_fracture.inference.decision import find_fractured_index
-    from hf_fracture.models.checkpoint import hash_weights, read_json, read_preprocessing
+    from hf_fracture.models.checkpoint import hash_weights, read_json, read_preprocessing, read_record
 
-    config = read_json(model_dir / "config.json")
+    config, record = read_json(model_dir / "config.json"), read_record(model_dir)
     labels = {int(index): str(name) for index, name in config.get("id2label", {}).items()}
-    fractured_index = find_fractured_index(labels)  # type: ignore[arg-type]
-    head = read_pooled_head(model, fractured_index=fractured_index)
+    fractured_index = head = None
+    if record is None or record.label_kind == "fracture":
+        fractured_index = find_fractured_index(labels)  # type: ignore[arg-type]
+        head = read_pooled_head(model, fractured_index=fractured_index)
     norm = head.layer_norm if head else None
     return OnnxMetadata(
         preprocessing=read_preprocessing(model_dir),
@@ -241,8 +282,12 @@ def _describe_model(model: "PreTrainedModel", model_dir: Path) -> "OnnxMetadata"
     )
 
 
-def _load_films(dataset: str | None) -> Films:
-    """Load the validation films of a dataset, or draw phantoms."""
+def _load_films(dataset: str | None, metadata: "OnnxMetadata") -> Films:
+    """Load the validation films of a dataset, or draw phantoms.
+
+    Raises:
+        UsageError: If a model of fracture types is given films of no type that it knows.
+    """
     if dataset is None:
         from hf_fracture.data.phantoms import draw_phantom
 
@@ -251,11 +296,21 @@ def _load_films(dataset: str | None) -> Films:
     from hf_fracture.evaluation.films import load_splits, select_split
 
     rows = select_split(load_splits(dataset), "validation")
-    images = [row["image"].convert("L") for row in rows]
+    if metadata.fractured_index is None:
+        types = rows["fracture_type"][:] if "fracture_type" in rows.column_names else [None] * len(rows)
+        rows = rows.select([index for index, kind in enumerate(types) if kind in metadata.labels])
+        labels = [metadata.labels.index(kind) for kind in types if kind in metadata.labels]
+    else:
+        labels = [int(y) for y in rows["label"]]
+    if len(set(labels)) < 2:
+        raise UsageError(
+            f"Expected films of at least two classes of the model ({', '.join(metadata.labels[:5])}, ...), got "
+            f"{len(set(labels))} among the validation films of '{dataset}'. Name a dataset that has them."
+        )
     return Films(
         name=f"validation split of {Path(dataset).name}",
-        images=images,
-        labels=[int(y) for y in rows["label"]],
+        images=[row["image"].convert("L") for row in rows],
+        labels=labels,
         source_paths=[str(path) for path in rows["source_path"]],
     )
 

@@ -30,7 +30,8 @@ class OnnxMetadata:
     Attributes:
         preprocessing: Letterbox and normalisation. In the file also how it is resampled, anchored and padded.
         labels: Names of the classes in the order of the logits.
-        fractured_index: Which logit speaks for a fracture; the probability is its softmax.
+        fractured_index: Which of two logits speaks for a fracture; the probability is its softmax. None where the
+            classes are types of fracture.
         cam_weights: (C,) such that `einsum("c,chw->hw", cam_weights, last_map) / (h * w)` is the Grad-CAM of the logit
             difference fractured minus not fractured; None where the head has no such form.
         cam_layer_norm: `scale` (C,) and `epsilon` of a LayerNorm between the pooled map and the weights, or None.
@@ -41,7 +42,7 @@ class OnnxMetadata:
 
     preprocessing: Preprocessing
     labels: list[str]
-    fractured_index: int
+    fractured_index: int | None
     cam_weights: list[float] | None
     cam_layer_norm: dict[str, Any] | None
     record: dict[str, Any] | None
@@ -81,7 +82,8 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
     Raises:
         ValueError: Naming the field.
     """
-    if values["fractured_index"] not in (0, 1) or type(values["fractured_index"]) is not int:
+    index = values["fractured_index"]
+    if index is not None and (index not in (0, 1) or type(index) is not int):
         raise ValueError("fractured_index")
     weights, norm = values["cam_weights"], values["cam_layer_norm"]
     scale = None if norm is None else norm["scale"]

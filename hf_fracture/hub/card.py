@@ -73,20 +73,21 @@ def render_card(model_dir: Path) -> str:
     run = _read_optional(model_dir, "run.json")
     other = {name: _read_measurement(model_dir, name) for name in _MEASUREMENTS}
     measured = {name for name, content in {**other, EVALUATION_NAME: evaluation, "run.json": run}.items() if content}
+    names_types = record.label_kind == "fracture_type"
     sections = {
         "Intended use and limits": _render_limits(record),
         "Body parts and views": origins.render_coverage(record, evaluation),
         "How to use it": _USE,
-        **_render_figures(record, evaluation),
         "Films of another dataset": _render_other(other, CROSS_DATASET_NAME, results.render_cross_dataset),
         "Heatmaps": _render_other(other, "attribution.json", results.render_attribution),
         "Input gate": _render_gate(other["gate.json"]),
+        **_render_figures(record, evaluation),
         "Exports": _render_leaves(other["export.json"]),
         "Data": origins.render_data(record),
         "Training": _render_training(run),
         "Environmental cost": origins.render_cost(run),
         "Reporting checklists": "\n\n".join(
-            f"### {title}\n\n{checklists.render_checklist(items, measured)}"
+            f"### {title}\n\n{checklists.render_checklist(items, measured, names_types=names_types)}"
             for title, items in (("CLAIM 2024", checklists.CLAIM), ("TRIPOD+AI", checklists.TRIPOD_AI))
         ),
         "Citation": origins.render_citation(record),
@@ -342,22 +343,31 @@ def _render_introduction(model_dir: Path, record: FractureRecord) -> str:
     side = read_preprocessing(model_dir).size_px
     architecture = ", ".join(read_json(model_dir / "config.json").get("architectures", [])) or "An image classifier"
     sources = ", ".join(_title_dataset(name) for name in record.trained_on) or "films of a source that is not recorded"
+    task = (
+        f"says how probable a fracture is on a radiograph ({record.modality})"
+        if record.label_kind == "fracture"
+        else f"names the type of a fracture that a radiograph ({record.modality}) is known to show"
+    )
     return (
         f"# {_name_model(model_dir)}\n\n"
-        f"`{architecture}` that says how probable a fracture is on a radiograph ({record.modality}), trained on "
-        f"{sources} with films letterboxed to {side} x {side} px. Its probabilities are calibrated.\n\n"
+        f"`{architecture}` that {task}, trained on {sources} with films letterboxed to {side} x {side} px. Its "
+        "probabilities are calibrated.\n\n"
         "**For research and teaching. Not a medical device; no one may be diagnosed or treated on its answer.**"
     )
 
 
 def _render_figures(record: FractureRecord, evaluation: Mapping[str, Any] | None) -> dict[str, str]:
-    """Render the sections that come from `evaluation.json`, by title."""
+    """Render the sections that come from `evaluation.json`, by title; of types also those that do not apply."""
     if record.label_kind == "fracture":
         return {title: _render_measured(evaluation, *renderers) for title, renderers in _FIGURES.items()}
     sentence = "Not for a classifier of fracture types: it does not decide whether there is a fracture."
     return dict.fromkeys(_FIGURES, sentence) | {
+        "How to use it": _USE_OF_TYPES,
         "Results": _render_measured(evaluation, results.render_types),
         "Parts of the films": "Not measured for fracture types; each type is listed under Results.",
+        "Films of another dataset": "Not measured: no other collection at hand names these types.",
+        "Heatmaps": "Not measured: the training films mark no fracture on which a map could be scored.",
+        "Input gate": "None: it answers every picture, also one that is no radiograph.",
     }
 
 
@@ -470,6 +480,18 @@ def _title_dataset(name: str) -> str:
     return SOURCES[name].title if name in SOURCES else str(name)
 
 
+_USE_OF_TYPES: Final = """\
+`MODEL` is this repository's id or a folder. With transformers, for a film that is known to show a fracture:
+
+```python
+from transformers import pipeline
+
+answers = pipeline("image-classification", model=MODEL)("wrist.png")  # the most probable types first
+```
+
+Without torch, `onnx/model.onnx` gives the logits of the classes of `config.json` for `pixel_values` (N, 3, S, S): a
+film letterboxed as the file's metadata say (see Exports). `hf-fracture evaluate MODEL DATASET --target fracture_type`
+measures it on films of your own."""
 _USE: Final = """\
 `MODEL` is this repository's id or a folder.
 

@@ -47,7 +47,7 @@ class OnnxEngine:
             MissingPackageError: If onnxruntime is not installed.
         """
         self.path = path
-        self._session = _open_session(path, num_threads or min(count_cores(), MAX_THREADS))
+        self._session = open_session(path, num_threads or min(count_cores(), MAX_THREADS))
         self.metadata = OnnxMetadata.from_properties(self._read_properties())
         self._check_interface()
         names = [output.name for output in self._session.get_outputs()]
@@ -79,7 +79,8 @@ class OnnxEngine:
         outputs = {item.name: list(item.shape) for item in self._session.get_outputs()}
         side = self.metadata.preprocessing.size_px
         sides = inputs.get(INPUT_NAME, [])[1:]
-        if list(inputs) != [INPUT_NAME] or sides != [3, side, side] or outputs.get(LOGITS_NAME, [])[1:] != [2]:
+        has_interface = list(inputs) == [INPUT_NAME] and sides == [3, side, side]
+        if not has_interface or outputs.get(LOGITS_NAME, [])[1:] != [2] or self.metadata.fractured_index is None:
             raise ModelFolderError(
                 f"Expected '{self.path}' to take {INPUT_NAME} (N, 3, {side}, {side}) and give {LOGITS_NAME} (N, 2), "
                 f"got {str(inputs)[:120]} and {str(outputs)[:120]}. Export the model again: hf-fracture export."
@@ -95,7 +96,7 @@ class OnnxEngine:
             Probabilities and feature maps of the N films.
         """
         logits, *maps = self._session.run(self._outputs, {INPUT_NAME: pixel_values})
-        index = self.metadata.fractured_index
+        index = self.metadata.fractured_index or 0
         difference = (logits[:, index] - logits[:, 1 - index]).astype(np.float64)  # (N,)
         return Activations(probabilities=1.0 / (1.0 + np.exp(-difference)), feature_maps=maps[0] if maps else None)
 
@@ -113,7 +114,13 @@ def build_head(metadata: OnnxMetadata) -> PooledHead | None:
     )
 
 
-def _open_session(path: Path, num_threads: int) -> Any:
+def open_session(path: Path, num_threads: int) -> Any:
+    """Return onnxruntime's session of a file, whose threads do not spin while they wait.
+
+    Raises:
+        ModelFolderError: If the file is no ONNX model.
+        MissingPackageError: If onnxruntime is not installed.
+    """
     try:
         import onnxruntime
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
 """How far two runtimes of one model differ, measured from the films on. May depend on everything below `classifier`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from hf_fracture.data.radiographs import Radiograph
+from hf_fracture.data.transforms import Preprocessing, letterbox_pixels
 from hf_fracture.errors import UsageError
 from hf_fracture.evaluation.metrics import auroc
 from hf_fracture.inference.classifier import FractureClassifier
@@ -27,26 +28,45 @@ def compute_probabilities(classifier: FractureClassifier, films: Iterable[Image.
     return np.asarray(values, dtype=np.float64)
 
 
+def compute_type_probabilities(
+    network: Callable[[NDArray[np.float32]], ArrayLike], films: Iterable[Image.Image], preprocessing: Preprocessing
+) -> Probabilities:
+    """Return the probability of each of C types for each grey film (mode L); (N, C).
+
+    Args:
+        network: Gives the logits (1, C) of one film (1, 3, S, S).
+        films: N of them.
+        preprocessing: How the network reads a film.
+    """
+    rows = []
+    for film in films:
+        pixels = letterbox_pixels(film, preprocessing.size_px, preprocessing.mean, preprocessing.std)
+        logits = np.asarray(network(pixels[None]), dtype=np.float64)[0]
+        powers = np.exp(logits - logits.max())
+        rows.append(powers / powers.sum())
+    return np.stack(rows)
+
+
 def compare_probabilities(exact: ArrayLike, other: ArrayLike, y_true: Sequence[int] | None = None) -> dict[str, Any]:
     """Compare two answers to the same films.
 
     Args:
-        exact: (N,) probabilities in [0, 1] of the reference.
-        other: (N,) of the runtime in question.
-        y_true: (N,) of {0, 1}, both classes present; None where it is unknown.
+        exact: (N,) probabilities in [0, 1] of the reference, or (N, C) of C classes.
+        other: The same of the runtime in question.
+        y_true: (N,) of {0, 1}, or of the classes 0..C-1, at least two of which occur; None where it is unknown.
 
     Returns:
         num_films, max_difference, mean_difference and, with `y_true`, auroc_exact, auroc and auroc_difference
-        (other minus exact).
+        (other minus exact; of C classes the mean over those that occur, each against the rest).
 
     Raises:
-        UsageError: If the lengths differ or nothing is compared.
+        UsageError: If the shapes differ or nothing is compared.
 
     >>> compare_probabilities([0.25, 0.5], [0.25, 0.75])
     {'num_films': 2, 'max_difference': 0.25, 'mean_difference': 0.125}
     """
     first, second = np.asarray(exact, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    if first.shape != second.shape or first.ndim != 1 or not first.size:
+    if first.shape != second.shape or first.ndim not in (1, 2) or not first.size:
         raise UsageError(f"Expected as many probabilities from both runtimes, got {first.shape} and {second.shape}.")
     difference = np.abs(first - second)
     compared: dict[str, Any] = {
@@ -55,6 +75,14 @@ def compare_probabilities(exact: ArrayLike, other: ArrayLike, y_true: Sequence[i
         "mean_difference": float(difference.mean()),
     }
     if y_true is not None:
-        reference, measured = auroc(y_true, first), auroc(y_true, second)
+        reference, measured = _rank(y_true, first), _rank(y_true, second)
         compared |= {"auroc_exact": reference, "auroc": measured, "auroc_difference": measured - reference}
     return compared
+
+
+def _rank(y_true: Sequence[int], probabilities: Probabilities) -> float:
+    """Return the AUROC of two classes, or the mean over several, each against the rest."""
+    if probabilities.ndim == 1:
+        return auroc(y_true, probabilities)
+    classes = np.asarray(y_true)
+    return float(np.mean([auroc((classes == one).astype(int), probabilities[:, one]) for one in np.unique(classes)]))

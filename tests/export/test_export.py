@@ -162,6 +162,109 @@ def test_int8_stays_near_float32_and_keeps_the_last_layers(exported_dir: Path, t
         list_last_layers(onnx.load(source), 1000)
 
 
+TYPES = ("oblique", "spiral", "transverse")
+
+
+@pytest.fixture
+def types_dir(tmp_path: Path) -> Path:
+    """Return a folder of a network, from random weights, that names three types of fracture."""
+    import torch
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    from hf_fracture.config import FractureRecord, Triage
+    from hf_fracture.models.checkpoint import save_model_folder
+
+    torch.manual_seed(0)
+    config = ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16],
+        depths=[1, 1],
+        layer_type="basic",
+        id2label=dict(enumerate(TYPES)),
+        label2id={name: index for index, name in enumerate(TYPES)},
+    )
+    record = FractureRecord(
+        operating_points={},
+        temperature=1.0,
+        triage=Triage(screening=0.0, rule_in=1.0),
+        label_kind="fracture_type",
+        trained_on=("bone_break",),
+    )
+    preprocessing = Preprocessing(size_px=64, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    save_model_folder(
+        ResNetForImageClassification(config).eval(),
+        tmp_path / "types",
+        preprocessing=preprocessing,
+        record=record,
+        run={},
+    )
+    return tmp_path / "types"
+
+
+@pytest.fixture
+def typed_films_dir(tmp_path: Path) -> Path:
+    """Return a dataset whose validation films have a type, but for the last."""
+    from datasets import Dataset, DatasetDict, Image
+
+    images = [draw_phantom(seed, fractured=True, size_px=(120, 160)).image for seed in range(13)]
+    films = Dataset.from_dict(
+        {
+            "image": images,
+            "label": [1] * 13,
+            "fracture_type": [*(TYPES[seed % 3] for seed in range(12)), None],
+            "group_id": [str(seed) for seed in range(13)],
+            "source_path": [f"{seed}.png" for seed in range(13)],
+        }
+    ).cast_column("image", Image())
+    DatasetDict({"validation": films}).save_to_disk(tmp_path / "typed")
+    return tmp_path / "typed"
+
+
+def test_model_of_types_is_exported_and_gives_the_same_probabilities(types_dir: Path, typed_films_dir: Path) -> None:
+    import onnxruntime
+
+    out = ["--out", str(types_dir)]
+    assert main(["export", str(types_dir), *out, "--int8", "--dataset", str(typed_films_dir)]) == 0
+    report = json.loads((types_dir / "export.json").read_text())
+    exact, int8 = report["files"]["onnx/model.onnx"], report["files"]["onnx/model_int8.onnx"]
+    assert (exact["num_films"], int8["num_films"]) == (12, 12)
+    assert exact["max_difference"] < 1e-5 < int8["max_difference"] < 0.05
+    assert exact["auroc"] == exact["auroc_exact"]
+    session = onnxruntime.InferenceSession(types_dir / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
+    properties = session.get_modelmeta().custom_metadata_map
+    assert json.loads(properties["labels"]) == list(TYPES)
+    assert json.loads(properties["fractured_index"]) is None
+    assert session.run(["logits"], {"pixel_values": np.zeros((1, 3, 64, 64), np.float32)})[0].shape == (1, 3)
+
+
+def test_types_are_exported_by_films_that_have_them(
+    types_dir: Path, typed_films_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(types_dir), "--out", str(types_dir), "--int8", "--dataset", str(typed_films_dir)]
+    assert main([*words, "--originals", str(tmp_path)]) == 2
+    assert "Expected no --originals" in capsys.readouterr().err
+    from datasets import DatasetDict, load_from_disk
+
+    films = load_from_disk(str(typed_films_dir))
+    assert isinstance(films, DatasetDict)
+    films.remove_columns("fracture_type").save_to_disk(tmp_path / "untyped")
+    words[-1] = str(tmp_path / "untyped")
+    assert main(words) == 2
+    assert "Expected films of at least two classes" in capsys.readouterr().err
+    assert not (types_dir / "onnx").exists() or not list((types_dir / "onnx").iterdir())
+
+
+def test_classes_are_compared_by_their_mean_auroc() -> None:
+    from hf_fracture.inference.parity import compare_probabilities
+
+    exact = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2]])
+    other = np.array([[0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2]])
+    compared = compare_probabilities(exact, other, [0, 1, 2, 0])
+    assert compared["auroc_exact"] == pytest.approx(1.0)
+    assert compared["auroc"] == pytest.approx((5 / 8 + 2 / 3 + 1) / 3)
+    assert compared["max_difference"] == pytest.approx(0.7)
+
+
 def draw_pixels(preprocessing: Preprocessing, num: int) -> Iterator[NDArray[np.float32]]:
     for seed in range(num):
         film = draw_phantom(seed, fractured=seed % 2 == 0, size_px=(120, 160)).image

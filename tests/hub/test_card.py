@@ -296,6 +296,14 @@ def test_checklists_number_every_item_once() -> None:
     assert [item.number for item in checklists.TRIPOD_AI] == [str(number) for number in range(1, 28)]
 
 
+def test_answers_of_a_model_of_types_belong_to_items() -> None:
+    topics = {item.topic for item in (*checklists.CLAIM, *checklists.TRIPOD_AI)}
+    for items in (checklists.CLAIM, checklists.TRIPOD_AI):
+        table = checklists.render_checklist(items, [], names_types=True)
+        assert all(f"| {item.number} | {item.topic} | " in table for item in items)
+    assert set(checklists._OF_TYPES) <= topics
+
+
 def test_model_of_types_shows_its_types_and_no_decision(model_dir: Path, edit_json: EditJson) -> None:
     figure = {"value": 0.7, "lower": 0.6, "upper": 0.8, "method": "expanded_percentile"}
     row = {"num_films": 9, **dict.fromkeys(("auroc", "sensitivity", "ppv", "f1"), figure)}
@@ -319,6 +327,16 @@ def test_model_of_types_shows_its_types_and_no_decision(model_dir: Path, edit_js
     assert "| spiral | 9 | 0.700 (0.600 to 0.800) |" in card
     assert "| oblique | 3 | 6 |" in card
     assert "## Operating points\n\nNot for a classifier of fracture types" in card
+    assert "names the type of a fracture that a radiograph (XR) is known to show" in card
+    for promise in (
+        "how probable a fracture is",
+        "hf-fracture predict",
+        "hf-fracture demo",
+        "probability of a fracture",
+    ):
+        assert promise not in card
+    numbers = [line.split(" | ")[0] for line in card.splitlines() if line.startswith("| 30 | robustness | Open")]
+    assert numbers == ["| 30"]
     published = [result.metric_name for result in read_front_matter(card).eval_results or []]
     assert published == ["macro auroc", "macro f1", "accuracy"]
 

@@ -1,0 +1,181 @@
+"""Train classifiers of the ten fracture types of bone_break, choose one on validation, and measure that one once.
+
+    python scripts/fracture_types.py BONE_BREAK FRACATLAS WEIGHTS_DIR WORK_DIR [--seeds 42 43 44]
+
+BONE_BREAK, FRACATLAS: prepared folders (`hf-fracture data prepare`); of FracAtlas only the films that it shares with
+bone_break are counted, because one trial starts from the shipped model. WEIGHTS_DIR: holds `resnet-18-c4-imagenet`.
+Every trial is trained with every seed; the one with the highest mean of validation macro AUROC is released with its
+first seed: evaluated once on the test split, exported and described by a card, all in WORK_DIR/TRIAL/seed-N/model. Its
+map is not scored, because bone_break marks no fractures; its weights stay there, because bone_break states no licence.
+Finished steps are not repeated. Writes scripts/results/fracture_types.json. Compute: see the column of minutes, per
+seed.
+"""
+
+import argparse
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from datasets import concatenate_datasets
+
+from hf_fracture.cli.main import main as run_command
+from hf_fracture.data.schema import HELD_OUT
+from hf_fracture.evaluation.cross_dataset import find_shared_groups
+from hf_fracture.evaluation.films import load_splits
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json, write_json
+
+RESULT_PATH: Final = Path(__file__).resolve().parent / "results" / "fracture_types.json"
+RESNET_18: Final = "resnet-18-c4-imagenet"
+BASE: Final[Mapping[str, Any]] = {
+    "target": "fracture_type",
+    "evidence_weight": 0,
+    "image_size": 128,
+    "num_train_epochs": 10,
+    "learning_rate": 4e-4,
+    "layer_decay": 0.6,
+    "label_smoothing": 0.1,
+    "early_stopping_epochs": 0,
+}
+FIGURES: Final = ("macro_auroc", "macro_f1", "accuracy", "top_2_accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One way to train.
+
+    Attributes:
+        hypothesis: What it should do, and why.
+        fields: Fields of its recipe beside those of `BASE`.
+        from_shipped: Whether it starts from the shipped model's layers, not from ImageNet's.
+    """
+
+    hypothesis: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    from_shipped: bool = False
+
+
+TRIALS: Final[Mapping[str, Trial]] = {
+    "128 px": Trial(hypothesis="Few films for ten classes: pretrained features change little, and films a lot"),
+    "192 px": Trial(
+        hypothesis="Types differ in the course of thin lines: finer input shows it", fields={"image_size": 192}
+    ),
+    "192 px, from the shipped model": Trial(
+        hypothesis="Layers that learned to find fractures on FracAtlas tell their types better than ImageNet's",
+        fields={"image_size": 192},
+        from_shipped=True,
+    ),
+}
+
+
+def run(*words: object) -> None:
+    """Run a command of `hf-fracture`, and end where it fails."""
+    if status := run_command([str(word) for word in words]):
+        raise SystemExit(status)
+
+
+def train(name: str, seed: int, args: argparse.Namespace) -> Path:
+    """Train one seed of a trial unless that was done; return its model folder."""
+    trial = TRIALS[name]
+    run_dir: Path = args.work_dir / "".join(letter if letter.isalnum() else "-" for letter in name) / f"seed-{seed}"
+    recipe = {**BASE, **trial.fields}
+    if not (run_dir / "model").is_dir():
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        config = run_dir.with_suffix(".yaml")
+        config.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        backbone = DEFAULT_MODEL_DIR if trial.from_shipped else args.weights_dir / RESNET_18
+        run("train", args.bone_break, "--backbone", backbone, "--config", config, "--seed", seed, "--out", run_dir)
+    facts = read_json(run_dir / "model" / "run.json")
+    found = {**facts["recipe"], **facts["training_arguments"]}
+    others = sorted(field for field, value in recipe.items() if found.get(field, value) != value)
+    if others:
+        raise SystemExit(f"Expected '{name}' as it is now in '{run_dir}', found other {others}. Remove the folder.")
+    return run_dir / "model"
+
+
+def describe(name: str, folders: Mapping[int, Path]) -> dict[str, Any]:
+    """Return the row of a trial; the figure of a seed is that of the epoch it kept."""
+    facts = {seed: read_json(folder / "run.json") for seed, folder in folders.items()}
+    reached = {
+        seed: max(entry["eval_auroc"] for entry in run["epochs"] if "eval_auroc" in entry)
+        for seed, run in facts.items()
+    }
+    spread = round(statistics.stdev(reached.values()), 4) if len(reached) > 1 else ""
+    return {
+        "hypothesis": TRIALS[name].hypothesis,
+        "start": "the shipped model" if TRIALS[name].from_shipped else RESNET_18,
+        "validation macro AUROC by seed": ", ".join(f"{value:.3f}" for value in reached.values()),
+        "mean": round(statistics.mean(reached.values()), 4),
+        "standard deviation": spread,
+        "training minutes of a seed": round(statistics.mean(run["seconds"] for run in facts.values()) / 60, 1),
+        "trained on": next(iter(facts.values())).get("machine", ""),
+    }
+
+
+def count_shared(args: argparse.Namespace) -> dict[str, int]:
+    """Return how many groups of bone_break have a film in FracAtlas, the shipped model's source."""
+    kept: Path = args.work_dir / "shared.json"
+    if not kept.is_file():
+        ours, theirs = (load_splits(folder) for folder in (args.bone_break, args.fracatlas))
+        everything = concatenate_datasets([films for name, films in theirs.items() if name != HELD_OUT])
+        write_json(
+            kept, {part: len(find_shared_groups(ours[part], everything)[0]) for part in ("train", "validation", "test")}
+        )
+    return dict(read_json(kept))
+
+
+def release(model_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate the chosen model once, export it, write its card, and return its `evaluation.json`."""
+    out_dir = model_dir.parent / "evaluation"
+    if not (model_dir / "evaluation.json").is_file():
+        run(
+            "evaluate",
+            model_dir,
+            args.bone_break,
+            "--target",
+            "fracture_type",
+            "--out",
+            out_dir,
+            "--record",
+            "--overwrite",
+        )
+    if not (model_dir / "export.json").is_file():
+        run("export", model_dir, "--out", model_dir, "--int8", "--dataset", args.bone_break, "--overwrite")
+    run("card", model_dir, "--overwrite")
+    return read_json(model_dir / "evaluation.json")
+
+
+def main() -> int:
+    """Train what is not there, choose, measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("bone_break", "fracatlas", "weights_dir", "work_dir"):
+        parser.add_argument(name, metavar=name.upper(), type=Path)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N", help="the first is released")
+    args = parser.parse_args()
+    folders = {name: {seed: train(name, seed, args) for seed in args.seeds} for name in TRIALS}
+    rows = {name: describe(name, of_seeds) for name, of_seeds in folders.items()}
+    chosen = max(rows, key=lambda name: rows[name]["mean"])
+    measured = release(folders[chosen][args.seeds[0]], args)
+    content = {
+        "films": {
+            **{f"{part} groups shared with FracAtlas": count for part, count in count_shared(args).items()},
+            "measured": measured["cohort"]["num_films"],
+            "without a type, left out": measured["cohort"]["num_without_type"],
+        },
+        "trials": rows,
+        "released": {
+            "trial": chosen,
+            "seed": args.seeds[0],
+            "weights": measured["model"]["sha256"][:12],
+            **{name: measured["metrics"][name] for name in FIGURES},
+        },
+        "types": measured["metrics"]["per_class"],
+    }
+    write_json(RESULT_PATH, content)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -54,7 +54,7 @@ NUM_TIMED_FILMS: Final = 15
 TIMED_SIZE_PX: Final = (1200, 1500)
 RESNET_18: Final = "resnet-18-c4-imagenet"
 FROM_RANDOM: Final = {"pretrained": False, "evidence_weight": 0, "learning_rate": 1e-3}
-CONVNEXT: Final = {**FROM_RANDOM, "num_stages": 3, "image_size": 160, "num_train_epochs": 12}
+CONVNEXT: Final = {**FROM_RANDOM, "learning_rate": 3e-4, "num_stages": 3, "image_size": 160, "num_train_epochs": 12}
 SHIPPED_RECIPE: Final[Mapping[str, Any]] = yaml.safe_load((HERE / "default_model.yaml").read_text(encoding="utf-8"))
 
 
@@ -85,14 +85,14 @@ MEMBERS: Final[Mapping[str, Member]] = {
     "convnext": Member(
         what="ConvNeXt V2 Atto, three stages, 160 px, from random weights: no free ones are at hand. The shipped model "
         "teaches it",
-        fields={**CONVNEXT, "teacher_image_size": 320},
+        fields={**CONVNEXT, "teacher_weight": 10, "teacher_image_size": 320},
         weights="convnextv2-atto",
         has_teacher=True,
     ),
     "convnext-untaught": Member(what="The same from labels alone", fields=CONVNEXT, weights="convnextv2-atto"),
     "deepconvnet": Member(
-        what="The edge project's network, 224 px, from random weights and labels alone",
-        fields={**FROM_RANDOM, "image_size": 224},
+        what="The edge project's network, 128 px, from random weights and labels alone",
+        fields={**FROM_RANDOM, "image_size": 128},
         weights="deepconvnet",
     ),
 }

@@ -59,3 +59,21 @@ def test_every_member_of_the_family_is_a_recipe(tmp_path: Path, monkeypatch: pyt
     for member in family.MEMBERS.values():
         fields = {"backbone": member.weights, **family.SHIPPED_RECIPE, **member.fields}
         check_recipe({**fields, "teacher": "shipped"} if member.has_teacher else fields, tmp_path)
+
+
+def test_every_trial_of_fracture_types_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    types = load_script("fracture_types", monkeypatch)
+    for trial in types.TRIALS.values():
+        check_recipe({"backbone": types.RESNET_18, **types.BASE, **trial.fields}, tmp_path)
+
+
+def test_targets_lead_to_figures_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = load_script("render_results", monkeypatch)
+    measured = {figure: results._follow(path, way) for figure, _, path, way in results.TARGETS if path.is_file()}
+    assert measured["AUROC on FracAtlas"]["value"] > 0
+    ways = {path for _, _, path, _ in results.TARGETS if path.parent == results.DEFAULT_MODEL_DIR}
+    shipped = [measured[figure] for figure, _, path, _ in results.TARGETS if path in ways]
+    assert "" not in shipped
+    rows = results._render_targets().splitlines()
+    judged = sum("| missed |" in row or "| reached |" in row for row in rows)
+    assert judged == sum(value != "" for value in measured.values())

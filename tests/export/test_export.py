@@ -188,11 +188,11 @@ def types_dir(tmp_path: Path) -> Path:
         temperature=1.0,
         triage=Triage(screening=0.0, rule_in=1.0),
         label_kind="fracture_type",
-        trained_on=("bone_break",),
+        trained_on=["bone_break"],
     )
     preprocessing = Preprocessing(size_px=64, mean=IMAGENET_MEAN, std=IMAGENET_STD)
     save_model_folder(
-        ResNetForImageClassification(config).eval(),
+        ResNetForImageClassification(config),
         tmp_path / "types",
         preprocessing=preprocessing,
         record=record,

@@ -288,7 +288,7 @@ def write(rows: Mapping[str, dict[str, Any]]) -> None:
     }
     write_json(RESULT_PATH, {"members": table})
     figure = draw_cost({name: (row["ms per film"], row["AUROC"]) for name, row in table.items()})
-    PLOT_DIR.mkdir(exist_ok=True)
+    PLOT_DIR.mkdir(parents=True, exist_ok=True)
     (PLOT_DIR / "family.png").write_bytes(render_figure(figure, "png"))
     write_text(PLOT_DIR / "family.svg", render_figure(figure, "svg").decode())
 

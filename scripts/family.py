@@ -180,7 +180,7 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "peak in region, of detected": attribution["methods"]["grad_cam"]["peak_in_region_if_detected"],
         "MB": round((released / ONNX_DIR / ONNX_FILE).stat().st_size / 1e6, 1),
         "training minutes": round(facts["seconds"] / 60),
-        "trained on": facts.get("machine", ""),
+        "trained on": facts.get("machine", "not recorded"),
         "ms per film": "",
         "seeds": list(reached),
         "standard deviation of validation AUROC": round(statistics.stdev(reached.values()), 4)

@@ -260,14 +260,33 @@ def _render_file(described: Sequence[str]) -> str:
     if isinstance(content, Mapping) and "table" in content:  # what a script prints, with its goals
         made += f" {content.get('note', '')}".rstrip()
         content = content["table"]
+    if name == "campaign":
+        content = {**content["protocol"], "experiments": _reduce_experiments(content["experiments"])}
     if name == "explanations":
         content = {**content, "films": _reduce_films(content.get("films", {}))}
     if name == "crossval":
         content = {key: content[key] for key in ("pooled", "summary", "folds")}
         content["folds"] = [{**row, "thresholds": ""} for row in content["folds"]]
+    table = results.render_family(content) if name == "family" else render_content(content)
     picture = f"![{title}](results/{name}.svg)" if (ROOT / "docs" / "results" / f"{name}.svg").is_file() else ""
-    parts = [f"## {title}", f"{words}{made}", _describe_frames(name, content), render_content(content), picture]
+    parts = [f"## {title}", f"{words}{made}", _describe_frames(name, content), table, picture]
     return "\n\n".join(part for part in parts if part)
+
+
+def _reduce_experiments(experiments: Mapping[str, Any]) -> dict[str, Any]:
+    """Choose of every experiment what a reader needs to judge it: all say what they change of the base."""
+    shown = ("hypothesis", "AUROC", "difference", "verdict", "average precision", "peak in region, of detected")
+    rows = {}
+    for name, row in experiments.items():
+        before = "" if row["against"] in ("", "base") else f"{row['against']}, with "
+        rows[name] = {
+            "hypothesis": row["hypothesis"],
+            "change": before + row["change"],
+            **{key: row[key] for key in shown[1:]},
+            "difference on JPEG of quality 30": row["its difference"],
+            "minutes": row["minutes"],
+        }
+    return rows
 
 
 def _reduce_films(films: Mapping[str, Any]) -> dict[str, Any]:

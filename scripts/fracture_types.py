@@ -1,14 +1,15 @@
 """Train classifiers of the ten fracture types of bone_break, choose one on validation, and measure that one once.
 
-    python scripts/fracture_types.py BONE_BREAK FRACATLAS WEIGHTS_DIR WORK_DIR [--seeds 42 43 44]
+    python scripts/fracture_types.py BONE_BREAK FRACATLAS WEIGHTS_DIR WORK_DIR [--train-only] [--seeds 42 43 44]
 
-BONE_BREAK, FRACATLAS: prepared folders (`hf-fracture data prepare`); of FracAtlas only the films that it shares with
-bone_break are counted, because one trial starts from the shipped model. WEIGHTS_DIR: holds `resnet-18-c4-imagenet`.
-Every trial is trained with every seed; the one with the highest mean of validation macro AUROC is released with its
-first seed: evaluated once on the test split, exported and described by a card, all in WORK_DIR/TRIAL/seed-N/model. Its
-map is not scored, because bone_break marks no fractures; its weights stay there, because bone_break states no licence.
-Finished steps are not repeated. Writes scripts/results/fracture_types.json. Compute: see the column of minutes, per
-seed.
+BONE_BREAK, FRACATLAS: prepared folders (`hf-fracture data prepare`); of FracAtlas it is only counted which groups of
+bone_break have a film in it, because one trial starts from the shipped model. WEIGHTS_DIR: holds
+`resnet-18-c4-imagenet`. Every trial is trained with every seed; the one with the highest mean of validation macro AUROC
+is released with its first seed: evaluated once on the test split, exported and described by a card, all in
+WORK_DIR/TRIAL/seed-N/model. Its map is not scored, because bone_break marks no fractures; its weights stay there,
+because bone_break states no licence. Finished steps are not repeated. `--train-only` stops before anything is chosen,
+so that processes of one thread (OMP_NUM_THREADS=1) can each take other `--seeds`. Writes
+scripts/results/fracture_types.json. Compute: see the column of minutes, per seed.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 import yaml
 from datasets import concatenate_datasets
+from transformers import AutoModelForImageClassification
 
 from hf_fracture.cli.main import main as run_command
 from hf_fracture.data.schema import HELD_OUT
@@ -85,23 +87,48 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         config = run_dir.with_suffix(".yaml")
         config.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-        backbone = DEFAULT_MODEL_DIR if trial.from_shipped else args.weights_dir / RESNET_18
+        backbone = take_shipped_layers(args.work_dir) if trial.from_shipped else args.weights_dir / RESNET_18
         run("train", args.bone_break, "--backbone", backbone, "--config", config, "--seed", seed, "--out", run_dir)
     facts = read_json(run_dir / "model" / "run.json")
     found = {**facts["recipe"], **facts["training_arguments"]}
-    others = sorted(field for field, value in recipe.items() if found.get(field, value) != value)
+    others = sorted(key for key, value in recipe.items() if found.get(key, value) != value)
     if others:
         raise SystemExit(f"Expected '{name}' as it is now in '{run_dir}', found other {others}. Remove the folder.")
     return run_dir / "model"
 
 
-def describe(name: str, folders: Mapping[int, Path]) -> dict[str, Any]:
-    """Return the row of a trial; the figure of a seed is that of the epoch it kept."""
+def take_shipped_layers(work_dir: Path) -> Path:
+    """Write the shipped model without the layer that evidence was folded into; return the folder.
+
+    That layer passes most channels on unchanged through weights of 0, which a training would fill with noise.
+    """
+    folder = work_dir / "shipped-layers"
+    if not folder.is_dir():
+        depths = read_json(DEFAULT_MODEL_DIR / "config.json")["depths"]
+        shorter = [*depths[:-1], depths[-1] - 1]
+        network, facts = AutoModelForImageClassification.from_pretrained(
+            DEFAULT_MODEL_DIR, depths=shorter, output_loading_info=True
+        )
+        last = f"resnet.encoder.stages.{len(depths) - 1}.layers.{shorter[-1]}."
+        if facts["missing_keys"] or not all(key.startswith(last) for key in facts["unexpected_keys"]):
+            raise SystemExit(f"Expected the shipped model's last layer to be '{last}*', found another architecture.")
+        network.save_pretrained(folder)
+    return folder
+
+
+def measure_on_validation(model_dir: Path, dataset: Path) -> float:
+    """Return the macro AUROC of the saved model on validation, which an earlier call may have measured."""
+    out_dir = model_dir.parent / "validation"
+    if not (out_dir / "evaluation.json").is_file():
+        settings = ("--target", "fracture_type", "--split", "validation", "--out", out_dir, "--overwrite")
+        run("evaluate", model_dir, dataset, *settings)
+    return float(read_json(out_dir / "evaluation.json")["metrics"]["macro_auroc"]["value"])
+
+
+def describe(name: str, folders: Mapping[int, Path], dataset: Path) -> dict[str, Any]:
+    """Return the row of a trial."""
     facts = {seed: read_json(folder / "run.json") for seed, folder in folders.items()}
-    reached = {
-        seed: max(entry["eval_auroc"] for entry in run["epochs"] if "eval_auroc" in entry)
-        for seed, run in facts.items()
-    }
+    reached = {seed: measure_on_validation(folder, dataset) for seed, folder in folders.items()}
     spread = round(statistics.stdev(reached.values()), 4) if len(reached) > 1 else ""
     return {
         "hypothesis": TRIALS[name].hypothesis,
@@ -109,8 +136,8 @@ def describe(name: str, folders: Mapping[int, Path]) -> dict[str, Any]:
         "validation macro AUROC by seed": ", ".join(f"{value:.3f}" for value in reached.values()),
         "mean": round(statistics.mean(reached.values()), 4),
         "standard deviation": spread,
-        "training minutes of a seed": round(statistics.mean(run["seconds"] for run in facts.values()) / 60, 1),
-        "trained on": next(iter(facts.values())).get("machine", ""),
+        "training minutes of a seed": round(statistics.mean(found["seconds"] for found in facts.values()) / 60, 1),
+        "trained on": ", ".join(sorted({found["machine"] for found in facts.values()})),
     }
 
 
@@ -153,9 +180,12 @@ def main() -> int:
     for name in ("bone_break", "fracatlas", "weights_dir", "work_dir"):
         parser.add_argument(name, metavar=name.upper(), type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N", help="the first is released")
+    parser.add_argument("--train-only", action="store_true", help="train the seeds, and choose nothing")
     args = parser.parse_args()
     folders = {name: {seed: train(name, seed, args) for seed in args.seeds} for name in TRIALS}
-    rows = {name: describe(name, of_seeds) for name, of_seeds in folders.items()}
+    if args.train_only:
+        return 0
+    rows = {name: describe(name, of_seeds, args.bone_break) for name, of_seeds in folders.items()}
     chosen = max(rows, key=lambda name: rows[name]["mean"])
     measured = release(folders[chosen][args.seeds[0]], args)
     content = {

@@ -67,13 +67,26 @@ def test_every_trial_of_fracture_types_is_a_recipe(tmp_path: Path, monkeypatch: 
         check_recipe({"backbone": types.RESNET_18, **types.BASE, **trial.fields}, tmp_path)
 
 
-def test_targets_lead_to_figures_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_lead_to_the_figures_of_the_shipped_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
+
     results = load_script("render_results", monkeypatch)
-    measured = {figure: results._follow(path, way) for figure, _, path, way in results.TARGETS if path.is_file()}
-    assert measured["AUROC on FracAtlas"]["value"] > 0
-    ways = {path for _, _, path, _ in results.TARGETS if path.parent == results.DEFAULT_MODEL_DIR}
-    shipped = [measured[figure] for figure, _, path, _ in results.TARGETS if path in ways]
-    assert "" not in shipped
+    found = {figure: measure() for figure, _, _, measure in results.TARGETS}
+    evaluation = read_json(DEFAULT_MODEL_DIR / "evaluation.json")
+    assert found["AUROC on FracAtlas"] == evaluation["metrics"]["auroc"]
+    points = evaluation["operating_points"]["points"]
+    assert found["specificity at the threshold for sensitivity 0.95"] == points["screening"]["metrics"]["specificity"]
+    never_seen = read_json(DEFAULT_MODEL_DIR / "cross_dataset.json")["model_rows"][-1]
+    assert never_seen["tested_on"] == "kaggle_multi_region"
+    assert found["AUROC on clean Kaggle, never seen"] == never_seen["auroc"]
     rows = results._render_targets().splitlines()
-    judged = sum(row.endswith(("| missed |", "| reached |")) for row in rows)
-    assert judged == sum(value != "" for value in measured.values())
+    assert sum(row.endswith(("| missed |", "| reached |", "| not measured |")) for row in rows) == len(results.TARGETS)
+
+
+def test_target_of_a_file_that_lacks_it_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = load_script("render_results", monkeypatch)
+    monkeypatch.setattr(results, "RESULTS_DIR", tmp_path)
+    (tmp_path / "family.json").write_text('{"members": {"convnext": {"AUROC": {"value": 0.8}}}}')
+    assert results._find_loss("convnext") == ""
+    assert results._follow(tmp_path / "family.json", "members", "default", "AUROC") == ""
+    assert results._find_transfer("", "fracatlas") == ""

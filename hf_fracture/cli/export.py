@@ -196,9 +196,11 @@ def _load_network(folder: Path, runtime: Runtime) -> "Callable[[NDArray[np.float
 
         return run_torch
     from hf_fracture.export.metadata import INPUT_NAME, LOGITS_NAME
-    from hf_fracture.inference.onnx_engine import count_cores, open_session
+    from hf_fracture.inference.onnx_engine import MAX_THREADS, count_cores, open_session
 
-    session = open_session(folder / ONNX_DIR / (INT8_FILE if runtime == "int8" else ONNX_FILE), count_cores())
+    session = open_session(
+        folder / ONNX_DIR / (INT8_FILE if runtime == "int8" else ONNX_FILE), min(count_cores(), MAX_THREADS)
+    )
     return lambda pixel_values: session.run([LOGITS_NAME], {INPUT_NAME: pixel_values})[0]
 
 
@@ -286,7 +288,7 @@ def _load_films(dataset: str | None, metadata: "OnnxMetadata") -> Films:
     """Load the validation films of a dataset, or draw phantoms.
 
     Raises:
-        UsageError: If a model of fracture types is given films of no type that it knows.
+        UsageError: If the films are not of at least two classes of the model.
     """
     if dataset is None:
         from hf_fracture.data.phantoms import draw_phantom
@@ -304,7 +306,7 @@ def _load_films(dataset: str | None, metadata: "OnnxMetadata") -> Films:
         labels = [int(y) for y in rows["label"]]
     if len(set(labels)) < 2:
         raise UsageError(
-            f"Expected films of at least two classes of the model ({', '.join(metadata.labels[:5])}, ...), got "
+            f"Expected films of at least two classes of the model ({', '.join(metadata.labels)}), got "
             f"{len(set(labels))} among the validation films of '{dataset}'. Name a dataset that has them."
         )
     return Films(

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
@@ -266,7 +266,7 @@ def save_fracture_model(
         shift=shift,
         triage=triage,
         triage_guarantee=guarantee.to_dict(),
-        **describe_training_films(splits, recipe),
+        **describe_training_films(splits, recipe, start=getattr(result.model.config, "fracture", None)),
     )
     _save(result, record, splits, recipe, arguments, out_dir)
     score = auroc(validation.y_true, validation.y_prob)
@@ -301,7 +301,7 @@ def save_type_model(
         temperature=temperature,
         triage=Triage(screening=0.0, rule_in=1.0),
         label_kind="fracture_type",
-        **describe_training_films(splits, recipe),
+        **describe_training_films(splits, recipe, start=getattr(result.model.config, "fracture", None)),
     )
     _save(result, record, splits, recipe, arguments, out_dir)
     reached = measure_types(EvalPrediction(predictions=logits, label_ids=np.asarray(films["label"])))
@@ -363,8 +363,16 @@ def _fit_calibration(validation: "Predictions") -> tuple[float, float]:
         return 1.0, 0.0
 
 
-def describe_training_films(splits: "DatasetDict", recipe: "RecipeConfig") -> dict[str, Any]:
-    """Return what the record says of the films a model was trained on."""
+def describe_training_films(
+    splits: "DatasetDict", recipe: "RecipeConfig", *, start: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what the record says of the films a model was trained on.
+
+    Args:
+        splits: The prepared dataset.
+        recipe: How it was trained.
+        start: The record of the model that training started from, whose films count too; None for a plain backbone.
+    """
     modalities = _known_values(splits, "modality") or ["XR"]
     if len(modalities) > 1:
         sys.stderr.write(
@@ -372,7 +380,7 @@ def describe_training_films(splits: "DatasetDict", recipe: "RecipeConfig") -> di
             f"as one of {modalities[0]}. Train one model for each.\n"
         )
     return {
-        "trained_on": _known_values(splits, "source"),
+        "trained_on": sorted({*_known_values(splits, "source"), *(start or {}).get("trained_on", [])}),
         "modality": modalities[0],
         "body_parts": _known_values(splits, "body_part"),
         "views": _known_values(splits, "view"),

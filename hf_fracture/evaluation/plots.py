@@ -181,7 +181,7 @@ def draw_cost(members: Mapping[str, tuple[float, Mapping[str, Any]]]) -> "Figure
             (milliseconds + 0.03 * slowest, last),
             fontsize=8,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6},
+            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "relpos": (0, 0.5)},
         )
     lowest = min(row[1]["lower"] for row in members.values())
     axes.set_xlim(0, 1.35 * slowest)

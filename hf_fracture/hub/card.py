@@ -223,7 +223,8 @@ def render_readme(
             readme, "cross_dataset", results.render_cross_dataset({**rows, **(cross_dataset or {})})
         )
     if "<!-- family:begin -->" in readme:
-        _check_shipped(family and family["members"]["default"]["weights"], model_dir, "family.json")
+        default = (family or {"members": {}})["members"].get("default", {})
+        _check_shipped(default.get("weights"), model_dir, "family.json")
         readme = replace_section(readme, "family", results.render_family(family))
     if "<!-- seeds:begin -->" in readme:
         _check_shipped(reproduction and reproduction["runs"]["shipped"]["weights"], model_dir, "reproduction.json")
@@ -289,7 +290,9 @@ def _render_front_matter(
         license=_find_licence(record),
         base_model=backbone if backbone and backbone.count("/") == 1 else None,
         datasets=record.trained_on or None,
-        metrics=list(_METRIC_TYPES.values()) if evaluation else None,
+        metrics=list((_METRIC_TYPES if record.label_kind == "fracture" else _TYPE_METRICS).values())
+        if evaluation
+        else None,
         model_name=_name_model(model_dir),
         tags=list(_TAGS),
         eval_results=_list_eval_results(evaluation) if evaluation else None,
@@ -431,15 +434,16 @@ def _render_limits(record: FractureRecord) -> str:
             f"The answer depends on the thresholds {screening} and {rule_in}, chosen on validation films of the "
             "training data; at another prevalence or another clinic they have to be chosen again."
         )
+        where = "how often that is, Results and Operating points say; on which films, Parts of the films."
     else:
+        where = "how often that is, and for which types, Results say."
         answer = "It names a type for every film, also for one without a fracture: ask another model for that first."
     lines = [
         f"For research on fracture classifiers and for teaching, on single films of modality {record.modality}. Not "
         "for diagnosis, triage or treatment of anybody: it is no medical device and was not studied in a clinic.",
         answer,
         "It knows nothing but its classes: no other finding, no history, no second view.",
-        "Who uses it should know radiographs well enough to see where it is wrong: how often that is, Results and "
-        "Operating points say; on which films, Parts of the films.",
+        f"Who uses it should know radiographs well enough to see where it is wrong: {where}",
         "A high figure on one public dataset is no evidence of clinical benefit.",
     ]
     return "\n".join(f"- {line}" for line in lines)
@@ -490,8 +494,8 @@ answers = pipeline("image-classification", model=MODEL)("wrist.png")  # the most
 ```
 
 Without torch, `onnx/model.onnx` gives the logits of the classes of `config.json` for `pixel_values` (N, 3, S, S): a
-film letterboxed as the file's metadata say (see Exports). `hf-fracture evaluate MODEL DATASET --target fracture_type`
-measures it on films of your own."""
+film letterboxed as the file's metadata say (see Exports). `hf-fracture evaluate MODEL DATASET --target
+fracture_type --out DIR` measures it on films of your own."""
 _USE: Final = """\
 `MODEL` is this repository's id or a folder.
 

@@ -8,7 +8,7 @@ BMJ 2024.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hf_fracture.hub.markdown import render_table
@@ -42,7 +42,8 @@ def render_checklist(items: Sequence[Item], measured: Collection[str], *, names_
         names_types: Whether the model names types of fracture, for which some items have another answer.
     """
     others = _OF_TYPES if names_types else {}
-    rows = [[item.number, item.topic, others.get(item.topic) or _answer(item, measured)] for item in items]
+    items = [replace(item, answer=others.get(item.topic, item.answer)) for item in items]
+    rows = [[item.number, item.topic, _answer(item, measured)] for item in items]
     num_open = sum(row[2].startswith(OPEN) for row in rows)
     return (
         f"{len(rows) - num_open} of {len(rows)} items are answered (some in part, as they say), {num_open} are "
@@ -51,7 +52,7 @@ def render_checklist(items: Sequence[Item], measured: Collection[str], *, names_
 
 
 def _answer(item: Item, measured: Collection[str]) -> str:
-    if item.needs and item.needs not in measured:
+    if item.needs and item.needs not in measured and not item.answer.startswith(OPEN):
         return f"{OPEN}: not measured for these weights ({item.needs})."
     return item.answer
 
@@ -78,6 +79,7 @@ _OF_TYPES: Final = {
     "model output": "A probability of each type.",
     "training against evaluation": "One source, split by group.",
     "participants in numbers": "Results.",
+    "model development in numbers": "Training: films of each split.",
     "performance": "Results, with intervals.",
     "usability": "How to use it. Nothing is refused. Open: expertise of users was not studied.",
 }

@@ -77,10 +77,14 @@ class OnnxEngine:
         """
         inputs = {item.name: list(item.shape) for item in self._session.get_inputs()}
         outputs = {item.name: list(item.shape) for item in self._session.get_outputs()}
+        if self.metadata.fractured_index is None:
+            raise ModelFolderError(
+                f"Expected '{self.path}' to tell fractured from not fractured, but it names "
+                f"{', '.join(self.metadata.labels)[:120]}. Run it with onnxruntime itself."
+            )
         side = self.metadata.preprocessing.size_px
         sides = inputs.get(INPUT_NAME, [])[1:]
-        has_interface = list(inputs) == [INPUT_NAME] and sides == [3, side, side]
-        if not has_interface or outputs.get(LOGITS_NAME, [])[1:] != [2] or self.metadata.fractured_index is None:
+        if list(inputs) != [INPUT_NAME] or sides != [3, side, side] or outputs.get(LOGITS_NAME, [])[1:] != [2]:
             raise ModelFolderError(
                 f"Expected '{self.path}' to take {INPUT_NAME} (N, 3, {side}, {side}) and give {LOGITS_NAME} (N, 2), "
                 f"got {str(inputs)[:120]} and {str(outputs)[:120]}. Export the model again: hf-fracture export."

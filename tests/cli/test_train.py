@@ -259,3 +259,20 @@ def test_films_of_several_modalities_are_recorded_with_a_warning(
         "enhancement": None,
     }
     assert "several modalities (CT, MR)" in capsys.readouterr().err
+
+
+def test_films_of_the_model_that_training_started_from_are_recorded_too(tiny_model_dir: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    from hf_fracture.cli.train import describe_training_films
+    from hf_fracture.config import RecipeConfig
+    from hf_fracture.models.backbones import build_classifier
+    from hf_fracture.models.checkpoint import read_record
+
+    record = read_record(tiny_model_dir)
+    assert record is not None
+    start = build_classifier(str(tiny_model_dir), label_names=("oblique", "spiral", "transverse")).config.fracture
+    splits = DatasetDict(train=Dataset.from_dict({"source": ["bone_break"]}))
+    described = describe_training_films(splits, RecipeConfig(backbone=str(tiny_model_dir)), start=start)
+    assert record.trained_on
+    assert set(described["trained_on"]) == {"bone_break", *record.trained_on}

@@ -289,6 +289,17 @@ def test_metadata_survive_the_file() -> None:
     assert OnnxMetadata.from_properties(metadata.to_properties()) == metadata
 
 
+def test_metadata_of_types_survive_the_file_and_do_not_answer(types_dir: Path) -> None:
+    from hf_fracture.inference.onnx_engine import OnnxEngine
+
+    metadata = build_metadata(labels=list(TYPES), fractured_index=None, cam_weights=None)
+    assert OnnxMetadata.from_properties(metadata.to_properties()) == metadata
+    assert main(["export", str(types_dir), "--out", str(types_dir)]) == 0
+    assert json.loads((types_dir / "export.json").read_text())["films"] == "phantoms"
+    with pytest.raises(ModelFolderError, match="it names oblique, spiral, transverse"):
+        OnnxEngine(types_dir / "onnx" / "model.onnx")
+
+
 @pytest.mark.parametrize("key", ["preprocessing", "cam_weights", "model_sha256"])
 def test_metadata_that_lack_a_key_or_hold_no_json_are_refused(key: str) -> None:
     properties = build_metadata().to_properties()

@@ -301,6 +301,8 @@ def test_answers_of_a_model_of_types_belong_to_items() -> None:
     for items in (checklists.CLAIM, checklists.TRIPOD_AI):
         table = checklists.render_checklist(items, [], names_types=True)
         assert all(f"| {item.number} | {item.topic} | " in table for item in items)
+        unmeasured = [line for line in table.splitlines() if "Results" in line and "| Open" not in line]
+        assert [line.split(" | ")[1] for line in unmeasured] in (["structured summary"], ["abstract"])
     assert set(checklists._OF_TYPES) <= topics
 
 

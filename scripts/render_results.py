@@ -248,7 +248,7 @@ def _render_targets() -> str:
         "interval. Where one is missed, sections below say how far the labels carry, and the learning curve among the "
         "ideas what more films give at a small budget."
     )
-    frames = _describe_frames("crossval", {})
+    frames = _describe_frames("targets", {})
     return "\n\n".join(
         part for part in (words, render_table(["figure", "target", "reached", "verdict"], rows), frames) if part
     )
@@ -347,7 +347,7 @@ def _describe_frames(name: str, content: Any) -> str:
     if name == "inflation":
         return results.describe_inflation_frames(content)
     path = RESULTS_DIR / "cross_dataset.json"
-    if name not in ("recipes", "crossval", "ablation", "cross_dataset") or not path.is_file():
+    if name not in ("targets", "recipes", "crossval", "ablation", "cross_dataset") or not path.is_file():
         return ""
     frames = results.collect_frames(read_json(path))
     return results.describe_frames(

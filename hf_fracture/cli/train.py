@@ -371,8 +371,10 @@ def describe_training_films(
     Args:
         splits: The prepared dataset.
         recipe: How it was trained.
-        start: The record of the model that training started from, whose films count too; None for a plain backbone.
+        start: The record of the model that the recipe names as backbone; None for a plain backbone. Its films count
+            too, unless training started from random weights.
     """
+    seen_before = (start or {}).get("trained_on", []) if recipe.pretrained else []
     modalities = _known_values(splits, "modality") or ["XR"]
     if len(modalities) > 1:
         sys.stderr.write(
@@ -380,7 +382,7 @@ def describe_training_films(
             f"as one of {modalities[0]}. Train one model for each.\n"
         )
     return {
-        "trained_on": sorted({*_known_values(splits, "source"), *(start or {}).get("trained_on", [])}),
+        "trained_on": sorted({*_known_values(splits, "source"), *seen_before}),
         "modality": modalities[0],
         "body_parts": _known_values(splits, "body_part"),
         "views": _known_values(splits, "view"),

@@ -5,7 +5,7 @@ May depend on `export.metadata`, `explain.closed_form`, `inference.engine` (for 
 
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class OnnxEngine:
             Probabilities and feature maps of the N films.
         """
         logits, *maps = self._session.run(self._outputs, {INPUT_NAME: pixel_values})
-        index = self.metadata.fractured_index or 0
+        index = cast(int, self.metadata.fractured_index)  # `_check_interface` refused None
         difference = (logits[:, index] - logits[:, 1 - index]).astype(np.float64)  # (N,)
         return Activations(probabilities=1.0 / (1.0 + np.exp(-difference)), feature_maps=maps[0] if maps else None)
 

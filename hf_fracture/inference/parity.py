@@ -38,13 +38,13 @@ def compute_type_probabilities(
         films: N of them.
         preprocessing: How the network reads a film.
     """
+    from scipy.special import softmax
+
     rows = []
     for film in films:
         pixels = letterbox_pixels(film, preprocessing.size_px, preprocessing.mean, preprocessing.std)
-        logits = np.asarray(network(pixels[None]), dtype=np.float64)[0]
-        powers = np.exp(logits - logits.max())
-        rows.append(powers / powers.sum())
-    return np.stack(rows)
+        rows.append(np.asarray(network(pixels[None]), dtype=np.float64)[0])
+    return np.asarray(softmax(np.stack(rows), axis=1), dtype=np.float64)
 
 
 def compare_probabilities(exact: ArrayLike, other: ArrayLike, y_true: Sequence[int] | None = None) -> dict[str, Any]:

@@ -274,5 +274,7 @@ def test_films_of_the_model_that_training_started_from_are_recorded_too(tiny_mod
     start = build_classifier(str(tiny_model_dir), label_names=("oblique", "spiral", "transverse")).config.fracture
     splits = DatasetDict(train=Dataset.from_dict({"source": ["bone_break"]}))
     described = describe_training_films(splits, RecipeConfig(backbone=str(tiny_model_dir)), start=start)
+    fresh = RecipeConfig(backbone=str(tiny_model_dir), pretrained=False)
+    assert describe_training_films(splits, fresh, start=start)["trained_on"] == ["bone_break"]
     assert record.trained_on
     assert set(described["trained_on"]) == {"bone_break", *record.trained_on}

@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import yaml
 from datasets import concatenate_datasets
-from transformers import AutoModelForImageClassification
 
 from hf_fracture.cli.main import main as run_command
 from hf_fracture.data.schema import HELD_OUT
@@ -87,7 +86,7 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         config = run_dir.with_suffix(".yaml")
         config.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-        backbone = take_shipped_layers(args.work_dir) if trial.from_shipped else args.weights_dir / RESNET_18
+        backbone = DEFAULT_MODEL_DIR if trial.from_shipped else args.weights_dir / RESNET_18
         run("train", args.bone_break, "--backbone", backbone, "--config", config, "--seed", seed, "--out", run_dir)
     facts = read_json(run_dir / "model" / "run.json")
     found = {**facts["recipe"], **facts["training_arguments"]}
@@ -95,25 +94,6 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
     if others:
         raise SystemExit(f"Expected '{name}' as it is now in '{run_dir}', found other {others}. Remove the folder.")
     return run_dir / "model"
-
-
-def take_shipped_layers(work_dir: Path) -> Path:
-    """Write the shipped model without the layer that evidence was folded into; return the folder.
-
-    That layer passes most channels on unchanged through weights of 0, which a training would fill with noise.
-    """
-    folder = work_dir / "shipped-layers"
-    if not folder.is_dir():
-        depths = read_json(DEFAULT_MODEL_DIR / "config.json")["depths"]
-        shorter = [*depths[:-1], depths[-1] - 1]
-        network, facts = AutoModelForImageClassification.from_pretrained(
-            DEFAULT_MODEL_DIR, depths=shorter, output_loading_info=True
-        )
-        last = f"resnet.encoder.stages.{len(depths) - 1}.layers.{shorter[-1]}."
-        if facts["missing_keys"] or not all(key.startswith(last) for key in facts["unexpected_keys"]):
-            raise SystemExit(f"Expected the shipped model's last layer to be '{last}*', found another architecture.")
-        network.save_pretrained(folder)
-    return folder
 
 
 def measure_on_validation(model_dir: Path, dataset: Path) -> float:

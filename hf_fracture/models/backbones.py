@@ -20,7 +20,7 @@ from hf_fracture.models.folder_check import check_configuration, check_size, rea
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel, ResNetForImageClassification
 
 __all__ = [
     "BACKBONES",
@@ -47,7 +47,10 @@ def build_classifier(
     num_stages: int | None = None,
     revision: str | None = None,
 ) -> "PreTrainedModel":
-    """Put a fresh head over a backbone, in float32.
+    """Put a head over a backbone, in float32: a fresh one, unless the backbone was trained for as many classes.
+
+    A model trained with evidence supervision starts without the layer that its evidence was folded into, and with a
+    fresh head: see `drop_folded_evidence`.
 
     Args:
         backbone: Row of the table, folder or Hub id.
@@ -61,6 +64,7 @@ def build_classifier(
         MissingInputError: If the weights cannot be had, or belong to another network.
         MissingPackageError: If the backbone needs timm.
     """
+    from hf_fracture.models.evidence import drop_folded_evidence, holds_folded_evidence
     from hf_fracture.models.registration import register_models
 
     register_models()
@@ -74,7 +78,10 @@ def build_classifier(
     if num_stages is not None:
         _cut_stages(config, num_stages, backbone)
     if has_weights:
-        return _load_pretrained(source, config, revision)
+        model = _load_pretrained(source, config, revision)
+        if holds_folded_evidence(model):
+            drop_folded_evidence(cast("ResNetForImageClassification", model))
+        return model
     return _build_random(config)
 
 
@@ -332,7 +339,10 @@ def _wrap(model: "PreTrainedModel", **settings: Any) -> "PreTrainedModel":
     network = json.loads(model.config.to_json_string(use_diff=False))
     for name in ("_name_or_path", "id2label", "label2id", "label_names", "num_classes"):  # a path tells others nothing
         network.pop(name, None)
+    record = network.pop("fracture", None)
     config = EnhancedConfig(network=network, **settings)
+    if record is not None:  # of a recorded model that the training starts from
+        cast(Any, config).fracture = record
     config.id2label, config.label2id = model.config.id2label, model.config.label2id
     config._commit_hash = getattr(model.config, "_commit_hash", None)
     wrapped = EnhancedForImageClassification(config)

@@ -15,7 +15,7 @@ May depend on `data`, `config`, `labels` and `errors`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -224,6 +224,8 @@ def fold_evidence(classifier: EvidenceClassifier) -> ResNetForImageClassificatio
         downsample_in_bottleneck=source.downsample_in_bottleneck,
     )
     config.id2label, config.label2id = dict(ID2LABEL), dict(LABEL2ID)
+    if (record := getattr(source, "fracture", None)) is not None:  # of a recorded model that the training started from
+        cast(Any, config).fracture = record
     folded = ResNetForImageClassification(config)
     folded.resnet.load_state_dict(classifier.backbone.state_dict(), strict=False)
     last_stage = cast(ResNetStage, folded.resnet.encoder.stages[-1])
@@ -231,6 +233,32 @@ def fold_evidence(classifier: EvidenceClassifier) -> ResNetForImageClassificatio
     _fill_classifier(cast(nn.Linear, folded.classifier[-1]), classifier.pooling)
     folded.train(mode=False)
     return folded
+
+
+def holds_folded_evidence(model: PreTrainedModel) -> bool:
+    """Tell whether a model ends in a layer that `fold_evidence` wrote."""
+    if not isinstance(model, ResNetForImageClassification):
+        return False
+    residual = cast(ResNetStage, model.resnet.encoder.stages[-1]).layers[-1].layer
+    weight = cast(ResNetConvLayer, cast(nn.Sequential, residual)[-1]).convolution.weight.detach()
+    expected = torch.zeros_like(weight)
+    _pass_channels(expected, -1.0)
+    num_passed = len(KNOTS)
+    return torch.equal(weight[:, :num_passed], expected[:, :num_passed]) and not weight[num_passed:].any()
+
+
+@torch.no_grad()
+def drop_folded_evidence(model: ResNetForImageClassification) -> None:
+    """Take the layer that `fold_evidence` added out of a model again, and draw its head anew, in place.
+
+    Most of that layer's weights are 0 so that channels pass on unchanged; a training would fill them with noise. The
+    head reads nothing but the evidence.
+    """
+    stage = cast(ResNetStage, model.resnet.encoder.stages[-1])
+    stage.layers = nn.Sequential(*list(stage.layers)[:-1])
+    depths = list(cast(Sequence[int], model.config.depths))
+    model.config.depths = [*depths[:-1], depths[-1] - 1]
+    cast(nn.Linear, model.classifier[-1]).reset_parameters()
 
 
 def _fill_layer(layers: nn.Sequential, head: EvidenceHead) -> None:

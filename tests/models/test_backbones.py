@@ -19,7 +19,7 @@ from hf_fracture.models.backbones import (
     read_statistics,
     resolve_backbone,
 )
-from hf_fracture.models.checkpoint import gradcam_layer
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, gradcam_layer
 from hf_fracture.models.enhanced import EnhancedForImageClassification
 from hf_fracture.models.evidence import EvidenceClassifier
 
@@ -210,6 +210,27 @@ def test_backbone_of_the_enhanced_model_is_the_pretrained_one(tiny_backbone_dir:
     plain, enhanced = build_tiny(tiny_backbone_dir), build_tiny(tiny_backbone_dir, head_units=8)
     for name, tensor in plain.resnet.state_dict().items():
         assert torch.equal(enhanced.network.resnet.state_dict()[name], tensor), name
+
+
+def test_shipped_model_starts_a_training_without_the_layer_its_evidence_was_folded_into() -> None:
+    shipped = cast(Any, ResNetForImageClassification.from_pretrained(DEFAULT_MODEL_DIR)).eval()
+    start = cast(Any, build_classifier(str(DEFAULT_MODEL_DIR))).eval()
+    *before, last = shipped.config.depths
+    assert start.config.depths == [*before, last - 1]
+    assert [len(stage.layers) for stage in start.resnet.encoder.stages] == start.config.depths
+    films = torch.rand(1, 3, 64, 64)
+    stage = shipped.resnet.encoder.stages[-1]
+    stage.layers = stage.layers[:-1]
+    with torch.no_grad():
+        torch.testing.assert_close(start.resnet(films).last_hidden_state, shipped.resnet(films).last_hidden_state)
+    assert start.classifier[-1].weight.all(), "the shipped head reads nothing but the evidence"
+
+
+def test_enhanced_model_remembers_the_record_of_the_model_it_started_from() -> None:
+    recipe = RecipeConfig(backbone=str(DEFAULT_MODEL_DIR), evidence_weight=0.0, enhancement="clahe")
+    config = cast(Any, build_recipe_model(recipe).config)
+    assert config.fracture["trained_on"] == ["fracatlas"]
+    assert "fracture" not in config.network
 
 
 def test_statistics_are_imagenet_s_unless_the_weights_say_otherwise(tiny_backbone_dir: Path) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from hf_fracture.models.evidence import (
     KNOTS,
     EvidenceClassifier,
     adjust_head,
+    drop_folded_evidence,
     evidence_losses,
     evidence_targets,
     fold_evidence,
+    holds_folded_evidence,
 )
 
 
@@ -51,6 +54,28 @@ def test_folded_network_is_a_plain_resnet_with_one_more_layer() -> None:
     assert folded.config.depths == [1, 2]
     assert folded.config.id2label == {0: "not fractured", 1: "fractured"}
     assert not folded.training
+
+
+@pytest.mark.parametrize("layer_type", ["basic", "bottleneck"])
+@torch.no_grad()
+def test_folded_layer_is_found_and_dropped_again(layer_type: str) -> None:
+    model = trained_looking(layer_type)
+    films = torch.randn(2, 3, 64, 64)
+    folded: Any = fold_evidence(model)
+    adjust_head(folded, temperature=2.0, shift=0.3)  # a calibration changes nothing about it
+    assert holds_folded_evidence(folded)
+    drop_folded_evidence(folded)
+    assert folded.config.depths == [1, 1]
+    torch.testing.assert_close(folded.resnet(films).last_hidden_state, model.backbone(films).last_hidden_state)
+    assert folded.classifier[-1].weight.all(), "the old head reads nothing but the evidence"
+    assert not holds_folded_evidence(folded)
+
+
+@torch.no_grad()
+def test_record_of_the_model_that_training_started_from_survives_the_fold() -> None:
+    model = trained_looking("basic")
+    model.backbone.config.fracture = {"trained_on": ["kaggle"]}
+    assert fold_evidence(model).config.fracture == {"trained_on": ["kaggle"]}
 
 
 @torch.no_grad()

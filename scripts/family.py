@@ -6,13 +6,14 @@ DATASET: prepared FracAtlas. WEIGHTS_DIR: holds `resnet-18-c4-imagenet` and `res
 prepared clean Kaggle set, to test on films that none was trained on. The first seed of each member is its release: it
 is exported, evaluated once on the test split, explained and described by a card, all in WORK_DIR/MEMBER/seed-N/model.
 The first seed of `default` is the shipped folder; its others may be linked from where they were trained. Other seeds
-are measured on validation only. `small` is the 8-bit file of `default`, and answers at its operating points. Speed is
-that of one film on onnxruntime with two threads, from the picture to the probability, the members in turn. Finished
-steps are not repeated; an interrupted training goes on where it was; `--only` leaves the rows of other members as
-earlier calls left them in WORK_DIR, and `--train-only` stops before anything is measured, so that several processes of
-one thread (OMP_NUM_THREADS=1) can each take other `--seeds`. Writes scripts/results/family.json and
-docs/results/family.png and .svg after each member. Compute: what the table's column of training minutes says, per seed,
-and ten minutes of measuring for each member.
+are measured on validation only, and so are the ways to train that were not kept, with one seed. Minutes are those of
+the first seed whose run says what computed it. `small` is the 8-bit file of `default`, and answers at its operating
+points. Speed is that of one film on onnxruntime with two threads, from the picture to the probability, the members in
+turn. Finished steps are not repeated; an interrupted training goes on where it was; `--only` leaves the rows of others
+as earlier calls left them in WORK_DIR, and `--train-only` stops before anything is measured, so that several processes
+of one thread (OMP_NUM_THREADS=1) can each take other `--seeds`. Writes scripts/results/family.json and
+docs/results/family.png and .svg. Compute: what the table's column of training minutes says, per seed, and ten minutes
+of measuring for each member.
 """
 
 import argparse
@@ -67,12 +68,14 @@ class Member:
         fields: Fields of its recipe beside those of the shipped one.
         weights: Folder under WEIGHTS_DIR, or a row of `hf-fracture backbones`.
         has_teacher: Whether it also learns from the shipped model.
+        instead_of: Member that was kept instead, chosen on validation; "" for a member.
     """
 
     what: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     weights: str = RESNET_18
     has_teacher: bool = False
+    instead_of: str = ""
 
 
 MEMBERS: Final[Mapping[str, Member]] = {
@@ -97,6 +100,23 @@ MEMBERS: Final[Mapping[str, Member]] = {
     ),
 }
 
+TRIED: Final[Mapping[str, Member]] = {
+    "convnext-rate-1e-3": Member(
+        what="A student may learn as fast as the shipped model did, and from labels as much as from the teacher",
+        fields={**CONVNEXT, "learning_rate": 1e-3, "teacher_weight": 1, "teacher_image_size": 320},
+        weights="convnextv2-atto",
+        has_teacher=True,
+        instead_of="convnext",
+    ),
+    "convnext-untaught-rate-1e-3": Member(
+        what="Random weights may want the rate that suits the shipped model's new layers",
+        fields={**CONVNEXT, "learning_rate": 1e-3},
+        weights="convnextv2-atto",
+        instead_of="convnext-untaught",
+    ),
+}
+ORDER: Final = ("default", "small", *(name for name in MEMBERS if name != "default"))
+
 
 def train(name: str, seed: int, args: argparse.Namespace) -> Path:
     """Train one seed of a member unless that was done; return its model folder."""
@@ -104,19 +124,20 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
         return DEFAULT_MODEL_DIR
     run_dir: Path = args.work_dir / name / f"seed-{seed}"
     model_dir = run_dir / "model"
-    recipe = {**SHIPPED_RECIPE, **MEMBERS[name].fields}
+    member = {**MEMBERS, **TRIED}[name]
+    recipe = {**SHIPPED_RECIPE, **member.fields}
     if not model_dir.is_dir():
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         config = run_dir.with_suffix(".yaml")
         config.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-        folder = args.weights_dir / MEMBERS[name].weights
-        backbone = folder if folder.is_dir() else MEMBERS[name].weights
-        teacher = ("--teacher", DEFAULT_MODEL_DIR) if MEMBERS[name].has_teacher else ()
+        folder = args.weights_dir / member.weights
+        backbone = folder if folder.is_dir() else member.weights
+        teacher = ("--teacher", DEFAULT_MODEL_DIR) if member.has_teacher else ()
         settings = ("--backbone", backbone, "--config", config, "--seed", seed)
         run("train", args.dataset, *settings, *teacher, "--out", run_dir)
     facts = read_json(model_dir / "run.json")
     found = {**facts["recipe"], **facts["training_arguments"]}
-    if MEMBERS[name].has_teacher:
+    if member.has_teacher:
         recipe = {**recipe, "teacher": name_teacher(str(DEFAULT_MODEL_DIR))}
     others = sorted(field for field, value in recipe.items() if found.get(field, value) != value)
     if others:
@@ -168,9 +189,7 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         seed: measure_on_validation(folder, args.work_dir / name / f"validation-{seed}", args.dataset)
         for seed, folder in folders.items()
     }
-    evaluation, attribution, facts = (
-        read_json(released / f"{part}.json") for part in ("evaluation", "attribution", "run")
-    )
+    evaluation, attribution = (read_json(released / f"{part}.json") for part in ("evaluation", "attribution"))
     return {
         "what": MEMBERS[name].what,
         "validation AUROC by seed": ", ".join(f"{value:.3f}" for value in reached.values()),
@@ -179,16 +198,47 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "AUROC, clean Kaggle": read_external(released),
         "peak in region, of detected": attribution["methods"]["grad_cam"]["peak_in_region_if_detected"],
         "MB": round((released / ONNX_DIR / ONNX_FILE).stat().st_size / 1e6, 1),
-        "training minutes": round(facts["seconds"] / 60),
-        "trained on": facts.get("machine", "not recorded"),
+        **describe_cost(list(folders.values())),
         "ms per film": "",
         "seeds": list(reached),
+        "validation AUROC of each seed": list(reached.values()),
         "standard deviation of validation AUROC": round(statistics.stdev(reached.values()), 4)
         if len(reached) > 1
         else "",
         "folder": str(released),
         "weights": hash_weights(released)[:12],
     }
+
+
+def describe_cost(folders: Sequence[Path]) -> dict[str, Any]:
+    """Return the minutes of a training, and what computed it, of the first model that says so."""
+    runs = [read_json(folder / "run.json") for folder in folders]
+    facts = next((run for run in runs if "machine" in run), runs[0])
+    return {"training minutes": round(facts["seconds"] / 60), "trained on": facts.get("machine", "not recorded")}
+
+
+def describe_trial(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Train the first seed of a trial, measure it on validation, and return its row."""
+    seed = args.seeds[0]
+    folder = train(name, seed, args)
+    reached = measure_on_validation(folder, args.work_dir / name / f"validation-{seed}", args.dataset)
+    return {
+        "instead of": TRIED[name].instead_of,
+        "hypothesis": TRIED[name].what,
+        "validation AUROC": reached,
+        "seed": seed,
+        **describe_cost([folder]),
+        "folder": str(folder),
+        "weights": hash_weights(folder)[:12],
+    }
+
+
+def judge_trial(reached: float, kept: Sequence[float]) -> str:
+    """Put the validation AUROC of a trial beside those of the seeds of the member that was kept instead."""
+    below = sum(reached < other for other in kept)
+    if 0 < below < len(kept):
+        return f"among the {len(kept)} seeds: no difference shown"
+    return f"{'below' if below else 'not below'} {'the one seed' if len(kept) == 1 else f'each of {len(kept)} seeds'}"
 
 
 def read_external(model_dir: Path) -> Any:
@@ -276,8 +326,8 @@ def time_once(classifier: FractureClassifier, picture: Image.Image) -> float:
     return time.perf_counter() - started
 
 
-def write(rows: Mapping[str, dict[str, Any]]) -> None:
-    """Write the table and its plot."""
+def write(rows: Mapping[str, dict[str, Any]], tried: Mapping[str, dict[str, Any]]) -> None:
+    """Write the tables and the plot."""
     folders = {
         name: (DEFAULT_MODEL_DIR, True) if name == "small" else (Path(rows[name]["folder"]), False) for name in rows
     }
@@ -286,7 +336,12 @@ def write(rows: Mapping[str, dict[str, Any]]) -> None:
         name: {**{key: value for key, value in row.items() if key != "folder"}, "ms per film": milliseconds[name]}
         for name, row in rows.items()
     }
-    write_json(RESULT_PATH, {"members": table})
+    trials = {}
+    for name, row in tried.items():
+        told = {key: value for key, value in row.items() if key != "folder"}
+        kept = rows[row["instead of"]]["validation AUROC of each seed"]
+        trials[name] = {**told, "verdict": judge_trial(row["validation AUROC"], kept)}
+    write_json(RESULT_PATH, {"members": table, "tried": trials})
     figure = draw_cost({name: (row["ms per film"], row["AUROC"]) for name, row in table.items()})
     PLOT_DIR.mkdir(parents=True, exist_ok=True)
     (PLOT_DIR / "family.png").write_bytes(render_figure(figure, "png"))
@@ -300,31 +355,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("weights_dir", metavar="WEIGHTS_DIR", type=Path)
     parser.add_argument("work_dir", metavar="WORK_DIR", type=Path)
     parser.add_argument("--kaggle", type=Path, metavar="DIR", help="prepared clean Kaggle set")
-    parser.add_argument("--only", nargs="+", choices=list(MEMBERS), metavar="NAME", help="measure only these")
+    parser.add_argument("--only", nargs="+", choices=[*MEMBERS, *TRIED], metavar="NAME", help="measure only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N", help="the first is released")
     parser.add_argument("--train-only", action="store_true", help="train the seeds, and measure nothing")
     args = parser.parse_args(arguments)
     if args.train_only:
-        for name in args.only or MEMBERS:
-            for seed in args.seeds:
+        for name in args.only or (*MEMBERS, *TRIED):
+            for seed in args.seeds[: 1 if name in TRIED else None]:
                 train(name, seed, args)
         return 0
-    rows: dict[str, dict[str, Any]] = {}
-    for name in MEMBERS:
-        kept = args.work_dir / name / "row.json"
-        if not args.only or name in args.only:
-            write_json(kept, describe_member(name, args))
-        if not kept.is_file():
-            continue
-        rows[name] = read_json(kept)
-        if rows[name]["weights"] != hash_weights(Path(rows[name]["folder"]))[:12]:
-            raise SystemExit(
-                f"Expected '{kept}' to describe the weights in {rows[name]['folder']}. Measure {name} again."
-            )
-        if name == "default":
-            rows["small"] = measure_small_once(args, rows[name])
-        write(rows)
+    rows = {name: row for name in MEMBERS if (row := collect_row(name, args))}
+    if "default" in rows:
+        rows["small"] = measure_small_once(args, rows["default"])
+    tried = {name: row for name in TRIED if (row := collect_row(name, args)) and row["instead of"] in rows}
+    write({name: rows[name] for name in ORDER if name in rows}, tried)
     return 0
+
+
+def collect_row(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure a member or a trial where that is asked for; return its row, empty if it was never measured."""
+    kept: Path = args.work_dir / name / "row.json"
+    if not args.only or name in args.only:
+        write_json(kept, describe_member(name, args) if name in MEMBERS else describe_trial(name, args))
+    row = read_json(kept) if kept.is_file() else {}
+    if row and row["weights"] != hash_weights(Path(row["folder"]))[:12]:
+        raise SystemExit(f"Expected '{kept}' to describe the weights in {row['folder']}. Measure {name} again.")
+    return row
 
 
 if __name__ == "__main__":

@@ -305,10 +305,19 @@ def _render_file(described: Sequence[str]) -> str:
     if name == "crossval":
         content = {key: content[key] for key in ("pooled", "summary", "folds")}
         content["folds"] = [{**row, "thresholds": ""} for row in content["folds"]]
-    table = results.render_family(content) if name == "family" else render_content(content)
+    table = _render_family(content) if name == "family" else render_content(content)
     picture = f"![{title}](results/{name}.svg)" if (ROOT / "docs" / "results" / f"{name}.svg").is_file() else ""
     parts = [f"## {title}", f"{words}{made}", _describe_frames(name, content), table, picture]
     return "\n\n".join(part for part in parts if part)
+
+
+def _render_family(content: Mapping[str, Any]) -> str:
+    """Render the members, and what was tried in their place."""
+    tried = content.get("tried")
+    if not tried:
+        return results.render_family(content)
+    words = "**What was tried in their place**, each with one seed and measured on validation, which chose."
+    return "\n\n".join([results.render_family(content), words, render_content(tried)])
 
 
 def _reduce_experiments(experiments: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,9 +56,25 @@ def test_every_experiment_of_the_campaign_is_a_recipe(tmp_path: Path, monkeypatc
 
 def test_every_member_of_the_family_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     family = load_script("family", monkeypatch)
-    for member in family.MEMBERS.values():
+    assert {trial.instead_of for trial in family.TRIED.values()} <= set(family.MEMBERS)
+    for member in (*family.MEMBERS.values(), *family.TRIED.values()):
         fields = {"backbone": member.weights, **family.SHIPPED_RECIPE, **member.fields}
         check_recipe({**fields, "teacher": "shipped"} if member.has_teacher else fields, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("reached", "kept", "verdict"),
+    [
+        (0.48, [0.72, 0.70], "below each of 2 seeds"),
+        (0.71, [0.72, 0.70], "among the 2 seeds: no difference shown"),
+        (0.72, [0.72, 0.70], "not below each of 2 seeds"),
+        (0.48, [0.72], "below the one seed"),
+    ],
+)
+def test_trial_is_judged_by_the_seeds_of_what_was_kept(
+    reached: float, kept: list[float], verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_script("family", monkeypatch).judge_trial(reached, kept) == verdict
 
 
 def test_every_trial_of_fracture_types_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

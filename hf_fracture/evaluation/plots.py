@@ -5,6 +5,7 @@ Each `draw_` function returns a matplotlib figure and touches no global state. M
 
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -29,7 +30,6 @@ POINT_MARKERS: Final[dict[str, str]] = {"screening": "o", "balanced": "s", "rule
 FORMATS: Final[tuple[Literal["png", "svg"], ...]] = ("png", "svg")
 
 _SIDE_INCHES: Final = 4.2
-_LABEL_HEIGHT: Final = 0.025  # in AUROC
 _DOTS_PER_INCH: Final = 200
 _MAX_CURVE_POINTS: Final = 1000
 _BAND_GREY: Final = "0.82"
@@ -170,22 +170,24 @@ def draw_cost(members: Mapping[str, tuple[float, Mapping[str, Any]]]) -> "Figure
     """
     figure = _new_figure(1.5 * _SIDE_INCHES, _SIDE_INCHES)
     axes = figure.add_subplot()
-    last, slowest = 1.0, max(row[0] for row in members.values())
-    for name, (milliseconds, auroc) in sorted(members.items(), key=lambda member: -member[1][1]["value"]):
+    ranked = sorted(members.items(), key=lambda member: -member[1][1]["value"])
+    for (name, (milliseconds, auroc)), marker in zip(ranked, cycle("osD^vPX*"), strict=False):
         value, lower, upper = (auroc[bound] for bound in ("value", "lower", "upper"))
-        axes.errorbar(milliseconds, value, [[value - lower], [upper - value]], fmt="o", color="black", capsize=3)
-        last = min(value, last - _LABEL_HEIGHT)  # labels stand below one another, each tied to its point
-        axes.annotate(
-            f"{name}: {value:.3f}, {milliseconds:.0f} ms",
-            (milliseconds, value),
-            (milliseconds + 0.03 * slowest, last),
-            fontsize=8,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "relpos": (0, 0.5)},
+        label = f"{name}: {value:.3f}, {milliseconds:.0f} ms"
+        axes.errorbar(
+            milliseconds,
+            value,
+            [[value - lower], [upper - value]],
+            fmt=marker,
+            color="black",
+            ecolor="0.55",
+            capsize=3,
+            label=label,
         )
-    lowest = min(row[1]["lower"] for row in members.values())
-    axes.set_xlim(0, 1.35 * slowest)
-    axes.set_ylim(min(0.5, lowest - 0.02, last - 0.02), 1)
+    lowest = min(auroc["lower"] for _, auroc in members.values())
+    axes.set_xlim(0, 1.1 * max(milliseconds for milliseconds, _ in members.values()))
+    axes.set_ylim(min(0.5, lowest - 0.02), 1)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
     axes.set_xlabel("Milliseconds of a film", fontsize=10)
     axes.set_ylabel("AUROC with 95 % interval", fontsize=10)
     axes.tick_params(labelsize=9)

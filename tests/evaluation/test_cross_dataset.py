@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -150,8 +150,10 @@ def test_heat_map_names_every_training_and_test() -> None:
 def test_plot_of_cost_shows_every_model_with_its_interval_and_time() -> None:
     auroc = {"value": 0.9, "lower": 0.4, "upper": 0.95, "method": "expanded_percentile"}
     axes = draw_cost({"small": (31.4, auroc), "large": (170, auroc)}).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["small: 0.900, 31 ms", "large: 0.900, 170 ms"]
-    first, second = (text.get_position()[1] for text in axes.texts)
-    assert first - second >= 0.02  # labels of equal figures do not cover one another
+    lines, labels = axes.get_legend_handles_labels()
+    assert labels == ["small: 0.900, 31 ms", "large: 0.900, 170 ms"]
+    points = [cast(Any, line)[0] for line in lines]
+    assert [(*point.get_xdata(), *point.get_ydata()) for point in points] == [(31.4, 0.9), (170, 0.9)]
+    assert len({point.get_marker() for point in points}) == 2, "told apart in black and white"
     assert axes.get_ylim()[0] < 0.4
     assert axes.get_xlim()[1] > 170

@@ -29,24 +29,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import yaml
+from datasets import concatenate_datasets
 from PIL import Image
+from scipy.special import logit
 from tqdm import tqdm
 
 from hf_fracture.cli.explain_eval import marked_films, measure_maps
 from hf_fracture.cli.main import main as run_command
 from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.evaluation.artifacts import write_text
-from hf_fracture.evaluation.bootstrap import bootstrap, count_rarer_groups, estimate
-from hf_fracture.evaluation.curves import RankedFilms
-from hf_fracture.evaluation.films import load_splits
+from hf_fracture.evaluation.cross_dataset import choose_stand_ins, find_shared_groups, leave_out, measure_ranking
+from hf_fracture.evaluation.films import load_splits, name_film
 from hf_fracture.evaluation.plots import draw_cost, render_figure
+from hf_fracture.evaluation.predictions import Predictions, build_predictions
 from hf_fracture.export.layout import INT8_FILE, ONNX_DIR, ONNX_FILE
 from hf_fracture.inference.classifier import FractureClassifier
 from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, hash_weights, read_json, write_json
 from hf_fracture.models.distillation import name_teacher
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset
 
 HERE: Final = Path(__file__).resolve().parent
 RESULT_PATH: Final = HERE / "results" / "family.json"
@@ -167,8 +169,9 @@ def release(name: str, model_dir: Path, args: argparse.Namespace) -> None:
         if not (model_dir / f"{written}.json").is_file():
             run(command, model_dir, args.dataset, "--out", out_dir / written, "--record", "--overwrite")
     if args.kaggle and not (model_dir / "cross_dataset.json").is_file():
-        script = [sys.executable, HERE / "cross_dataset.py", "model", model_dir, args.dataset, args.kaggle]
-        subprocess.run([*map(str, script), "--work", str(args.work_dir / "cross_dataset")], check=True)
+        script = (HERE / "cross_dataset.py", "model", model_dir, args.dataset, args.kaggle)
+        work = ("--work", args.work_dir / "cross_dataset")
+        subprocess.run([sys.executable, *map(str, (*script, *work))], check=True)
     run("card", model_dir, "--overwrite")
 
 
@@ -195,7 +198,7 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "validation AUROC by seed": ", ".join(f"{value:.3f}" for value in reached.values()),
         "AUROC": evaluation["metrics"]["auroc"],
         "average precision": evaluation["metrics"]["average_precision"],
-        "AUROC, clean Kaggle": read_external(released),
+        "AUROC, clean Kaggle": read_external(released / "cross_dataset.json"),
         "peak in region, of detected": attribution["methods"]["grad_cam"]["peak_in_region_if_detected"],
         "MB": round((released / ONNX_DIR / ONNX_FILE).stat().st_size / 1e6, 1),
         **describe_cost(list(folders.values())),
@@ -241,33 +244,18 @@ def judge_trial(reached: float, kept: Sequence[float]) -> str:
     return f"{'below' if below else 'not below'} {'the one seed' if len(kept) == 1 else f'each of {len(kept)} seeds'}"
 
 
-def read_external(model_dir: Path) -> Any:
+def read_external(path: Path) -> Any:
     """Return the AUROC on the other dataset, or nothing where that was not measured."""
-    path = model_dir / "cross_dataset.json"
     rows = read_json(path)["model_rows"] if path.is_file() else []
     return next((row["auroc"] for row in rows if row["tested_on"] not in row["trained_on"]), "")
 
 
-def describe_small(splits: "DatasetDict", default: Mapping[str, Any]) -> dict[str, Any]:
-    """Measure the shipped 8-bit file on the test split."""
+def describe_small(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure the shipped 8-bit file on the test split, and on the films that cross_dataset.py takes of Kaggle."""
+    splits = load_splits(args.dataset)
     classifier = FractureClassifier.from_pretrained(fast=True)
     films = splits["test"]
-    answers = [
-        float(classifier.compute(classifier.read(row["image"])).probabilities[0])  # whatever the gate thinks of it
-        for row in tqdm(films.select_columns(["image"]), desc="small on the test split", unit="film")
-    ]
-    labels, groups = np.asarray(films["label"][:]), np.asarray(films["group_id"][:])
-    ranked = RankedFilms(labels, np.asarray(answers, dtype=np.float64))
-
-    def measure(weights: Any) -> dict[str, Any]:
-        counts = ranked.count_calls(weights)
-        return {"AUROC": counts.auroc(), "average precision": counts.average_precision()}
-
-    values, resampled = measure(np.ones((1, len(labels)))), bootstrap(measure, groups)
-    rarer = count_rarer_groups(groups, labels)
-    figures = {
-        name: estimate(float(value[0]), resampled[name], num_groups=rarer).to_dict() for name, value in values.items()
-    }
+    figures = measure_ranking(answer(classifier, films))
     maps = measure_maps(
         classifier,
         marked_films(films),
@@ -275,11 +263,19 @@ def describe_small(splits: "DatasetDict", default: Mapping[str, Any]) -> dict[st
         methods=("grad_cam",),
         where={"dataset": "fracatlas", "split": "test"},
     )
+    external: Any = ""
+    if args.kaggle:
+        kaggle = load_splits(args.kaggle)
+        shared = find_shared_groups(*(concatenate_datasets(list(both.values())) for both in (splits, kaggle)))[1]
+        others = concatenate_datasets([kaggle[name] for name in ("train", "validation", "test")])
+        others = others.select(choose_stand_ins(others))
+        external = measure_ranking(leave_out(answer(classifier, others), shared))["auroc"]
     return {
         "what": "The 8-bit file of the default, for the browser",
         "validation AUROC by seed": "",
-        **figures,
-        "AUROC, clean Kaggle": "",
+        "AUROC": figures["auroc"],
+        "average precision": figures["average_precision"],
+        "AUROC, clean Kaggle": external,
         "peak in region, of detected": maps["methods"]["grad_cam"]["peak_in_region_if_detected"],
         "MB": round((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).stat().st_size / 1e6, 1),
         "training minutes": default["training minutes"],
@@ -288,12 +284,27 @@ def describe_small(splits: "DatasetDict", default: Mapping[str, Any]) -> dict[st
     }
 
 
+def answer(classifier: FractureClassifier, films: "Dataset") -> Predictions:
+    """Answer films through a classifier with an export, whatever its gate thinks of them."""
+    probabilities = [
+        float(classifier.compute(classifier.read(row["image"])).probabilities[0])
+        for row in tqdm(films.select_columns(["image"]), desc="8-bit file", unit="film")
+    ]
+    rows = films.remove_columns(["image"])
+    return build_predictions(
+        ids=[name_film(row, position) for position, row in enumerate(rows)],
+        group_ids=rows["group_id"][:],
+        y_true=rows["label"][:],
+        logit_difference=logit(np.asarray(probabilities, dtype=np.float64)),
+    )
+
+
 def measure_small_once(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of the 8-bit file, which an earlier call may have left."""
     kept: Path = args.work_dir / "small" / "row.json"
     weights = hashlib.sha256((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).read_bytes()).hexdigest()[:12]
     if not kept.is_file() or read_json(kept)["weights"] != weights:
-        write_json(kept, {**describe_small(load_splits(args.dataset), default), "weights": weights})
+        write_json(kept, {**describe_small(args, default), "weights": weights})
     return read_json(kept)
 
 

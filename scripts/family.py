@@ -94,7 +94,6 @@ MEMBERS: Final[Mapping[str, Member]] = {
         weights="convnextv2-atto",
         has_teacher=True,
     ),
-    "convnext-untaught": Member(what="The same from labels alone", fields=CONVNEXT, weights="convnextv2-atto"),
     "deepconvnet": Member(
         what="The edge project's network, 128 px, from random weights and labels alone",
         fields={**FROM_RANDOM, "image_size": 128},
@@ -110,11 +109,14 @@ TRIED: Final[Mapping[str, Member]] = {
         has_teacher=True,
         instead_of="convnext",
     ),
+    "convnext-untaught": Member(
+        what="Labels alone may do", fields=CONVNEXT, weights="convnextv2-atto", instead_of="convnext"
+    ),
     "convnext-untaught-rate-1e-3": Member(
-        what="Random weights may want the rate that suits the shipped model's new layers",
+        what="From labels alone, random weights may want a higher rate",
         fields={**CONVNEXT, "learning_rate": 1e-3},
         weights="convnextv2-atto",
-        instead_of="convnext-untaught",
+        instead_of="convnext",
     ),
 }
 ORDER: Final = ("default", "small", *(name for name in MEMBERS if name != "default"))
@@ -224,12 +226,14 @@ def describe_trial(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train the first seed of a trial, measure it on validation, and return its row."""
     seed = args.seeds[0]
     folder = train(name, seed, args)
+    tested = folder / "evaluation.json"
     reached = measure_on_validation(folder, args.work_dir / name / f"validation-{seed}", args.dataset)
     return {
         "instead of": TRIED[name].instead_of,
         "hypothesis": TRIED[name].what,
         "validation AUROC": reached,
         "seed": seed,
+        "test AUROC, where it was read": read_json(tested)["metrics"]["auroc"] if tested.is_file() else "",
         **describe_cost([folder]),
         "folder": str(folder),
         "weights": hash_weights(folder)[:12],

@@ -68,6 +68,11 @@ TRIALS: Final[Mapping[str, Trial]] = {
         fields={"image_size": 192},
         from_shipped=True,
     ),
+    "256 px, from the shipped model": Trial(
+        hypothesis="Layers that learned at 448 px want bones that are closer to that size",
+        fields={"image_size": 256},
+        from_shipped=True,
+    ),
 }
 
 

@@ -1,11 +1,10 @@
 """Random changes of a training batch, with the masks moved along.
 
 Draws from torch's global generator, so that the Trainer's checkpoints make a resumed run repeat them. Imports torch;
-nothing of the inference path may import this module. May depend on `config`, numpy and Pillow.
+nothing of the inference path may import this module. May depend on `config`, `transforms`, numpy and Pillow.
 """
 
 import math
-from io import BytesIO
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_fracture.config import RecipeConfig
+from hf_fracture.data.transforms import recompress
 
 ERASED_FRACTIONS = (0.01, 0.1)  # smallest and largest share of the input that is blanked
 ERASED_ASPECT = 3.0  # largest ratio of the rectangle's sides
@@ -39,7 +39,7 @@ def augment_films(films: Tensor, inside: Tensor, masks: Tensor, recipe: RecipeCo
     if recipe.erasing_probability > 0:
         films = _erase(films, recipe.erasing_probability)
     if recipe.recompression_probability > 0:
-        films = _recompress(films, recipe.recompression_probability)
+        films = _recompress_some(films, recipe.recompression_probability)
     return films, (inside > 0.5).float(), masks
 
 
@@ -105,15 +105,14 @@ def _erase(films: Tensor, probability: float) -> Tensor:
     return torch.where(erased, films.mean(dim=(1, 2, 3), keepdim=True), films)
 
 
-def _recompress(films: Tensor, probability: float) -> Tensor:
+def _recompress_some(films: Tensor, probability: float) -> Tensor:
     """Save some films as JPEG of a quality drawn from `JPEG_QUALITIES` and read them again."""
     chosen = torch.rand(len(films)) < probability
     low, high = JPEG_QUALITIES
     qualities = torch.randint(low, high + 1, (len(films),))
     films = films.clone()
     for index in torch.nonzero(chosen).flatten().tolist():
-        stream = BytesIO()
         levels = (films[index, 0] * 255).round().to(torch.uint8).numpy()
-        Image.fromarray(levels).save(stream, format="JPEG", quality=int(qualities[index]))
-        films[index, 0] = torch.from_numpy(np.array(Image.open(stream))).float() / 255
+        again = recompress(Image.fromarray(levels), quality=int(qualities[index]))
+        films[index, 0] = torch.from_numpy(np.array(again)).float() / 255
     return films

@@ -2,11 +2,12 @@
 
 The film keeps its aspect ratio, touches the top left corner of a square, and the rest is padded after normalisation
 with 0 (mean grey). Pixels equal those of transformers' `BitImageProcessor` with `max_height`, `max_width` and padding.
-May depend on numpy and Pillow only.
+And a round trip through JPEG. May depend on numpy and Pillow only.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Literal
 
 import numpy as np
@@ -154,6 +155,21 @@ def letterbox_pixels(
     for channel, (centre, spread) in enumerate(zip(mean, std, strict=True)):
         pixels[channel, :height, :width] = (film - np.float32(centre)) / np.float32(spread)
     return pixels
+
+
+def recompress(film: Image.Image, *, quality: int) -> Image.Image:
+    """Save a film as JPEG and read it again.
+
+    Args:
+        film: Mode L.
+        quality: Of Pillow's JPEG, 1 to 95.
+
+    Returns:
+        Mode L, of the same size.
+    """
+    stream = BytesIO()
+    film.save(stream, format="JPEG", quality=quality)
+    return Image.open(stream).convert("L")
 
 
 def _cell_positions(num_pixels: int, num_cells: float, grid: int) -> NDArray[np.float64]:

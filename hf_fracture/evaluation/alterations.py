@@ -1,18 +1,18 @@
 """What is done to films before a model sees them again: bad copies of them, and films without what should matter.
 
 Every alteration is a pure function of the film (mode L to mode L): chance comes from the film's own pixels, so that a
-measurement can be repeated. May depend on numpy, Pillow, scipy and `inputs`.
+measurement can be repeated. May depend on `data`, numpy, Pillow, scipy and `inputs`.
 """
 
 import zlib
 from collections.abc import Callable
-from io import BytesIO
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from hf_fracture.data.transforms import recompress
 from hf_fracture.evaluation.inputs import Floats
 
 Alteration = Callable[[Image.Image], Image.Image]
@@ -30,7 +30,7 @@ _MARK_LEVEL_FRACTION: Final = 0.85
 
 def compress(film: Image.Image) -> Image.Image:
     """Save as JPEG of quality 30 and read again."""
-    return _recompress(film, _JPEG_QUALITY)
+    return recompress(film, quality=_JPEG_QUALITY)
 
 
 def halve_resolution(film: Image.Image) -> Image.Image:
@@ -66,7 +66,7 @@ def photograph(film: Image.Image) -> Image.Image:
     levels += _GLARE_LEVELS * np.exp(-distance / (2 * spread**2))
     levels += _draw_moire(rows, columns, rng)
     levels += rng.normal(scale=_NOISE_LEVELS, size=levels.shape)
-    return _recompress(_as_image(levels), _PHONE_JPEG_QUALITY)
+    return recompress(_as_image(levels), quality=_PHONE_JPEG_QUALITY)
 
 
 def blank_body(film: Image.Image) -> Image.Image:
@@ -158,12 +158,6 @@ REMOVALS: Final[dict[str, Alteration]] = {"body painted over": blank_body, "mark
 
 def _find_commonest_level(levels: Floats) -> float:
     return float(np.bincount(np.rint(levels).astype(np.intp)).argmax())
-
-
-def _recompress(film: Image.Image, quality: int) -> Image.Image:
-    stream = BytesIO()
-    film.save(stream, format="JPEG", quality=quality)
-    return Image.open(stream).convert("L")
 
 
 def _warp(film: Image.Image, rng: np.random.Generator) -> Image.Image:

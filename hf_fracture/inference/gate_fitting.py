@@ -6,7 +6,6 @@ Writes `gate.safetensors` and `gate.json`. May depend on `classifier`, `gate` an
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from hf_fracture.data.radiographs import Radiograph
+from hf_fracture.data.transforms import recompress
 from hf_fracture.errors import ModelFolderError
 from hf_fracture.inference.classifier import FractureClassifier
 from hf_fracture.inference.discriminant import fit_discriminant
@@ -109,9 +109,7 @@ def alter_film(film: Image.Image, rng: np.random.Generator) -> Image.Image:
     if rng.random() < 0.3:
         film = film.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.5)))
     if rng.random() < 0.4:
-        buffer = BytesIO()
-        film.save(buffer, "JPEG", quality=int(rng.integers(25, 80)))
-        film = Image.open(buffer).convert("L")
+        film = recompress(film, quality=int(rng.integers(25, 80)))
     return film
 
 

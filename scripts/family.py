@@ -6,12 +6,13 @@ DATASET: prepared FracAtlas. WEIGHTS_DIR: holds `resnet-18-c4-imagenet` and `res
 prepared clean Kaggle set, to test on films that none was trained on. The first seed of each member is its release: it
 is exported, evaluated once on the test split, explained and described by a card, all in WORK_DIR/MEMBER/seed-N/model.
 The first seed of `default` is the shipped folder; its others may be linked from where they were trained. Other seeds
-are measured on validation only, and so are the ways to train that were not kept, with one seed. Minutes are those of
-the first seed whose run says what computed it. `small` is the 8-bit file of `default`, and answers at its operating
-points. Speed is that of one film on onnxruntime with two threads, from the picture to the probability, the members in
-turn. Finished steps are not repeated; an interrupted training goes on where it was; `--only` leaves the rows of others
-as earlier calls left them in WORK_DIR, and `--train-only` stops before anything is measured, so that several processes
-of one thread (OMP_NUM_THREADS=1) can each take other `--seeds`. Writes scripts/results/family.json and
+are measured on validation only. The ways to train that were not kept have one seed, which is compared with the same
+seed of the member on the same validation films. Minutes are those of the first seed whose run says what computed it.
+`small` is the 8-bit file of `default`, and answers at its operating points. Speed is that of one film on onnxruntime
+with two threads, from the picture to the probability, the members in turn. Finished steps are not repeated; an
+interrupted training goes on where it was; `--only` leaves the rows of others as earlier calls left them in WORK_DIR.
+`--train-only` stops before anything is measured, so that several processes of one thread (OMP_NUM_THREADS=1) can each
+take other `--seeds`; it trains the members, or what `--only` names. Writes scripts/results/family.json and
 docs/results/family.png and .svg. Compute: what the table's column of training minutes says, per seed, and ten minutes
 of measuring for each member.
 """
@@ -27,25 +28,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import yaml
 from datasets import concatenate_datasets
 from PIL import Image
 from scipy.special import logit
 from tqdm import tqdm
 
+from hf_fracture.cli.evaluate import PREDICTIONS_NAME
 from hf_fracture.cli.explain_eval import marked_films, measure_maps
 from hf_fracture.cli.main import main as run_command
 from hf_fracture.data.phantoms import draw_phantom
 from hf_fracture.evaluation.artifacts import write_text
+from hf_fracture.evaluation.comparison import measure_differences
 from hf_fracture.evaluation.cross_dataset import choose_stand_ins, find_shared_groups, leave_out, measure_ranking
+from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.films import load_splits, name_film
 from hf_fracture.evaluation.plots import draw_cost, render_figure
-from hf_fracture.evaluation.predictions import Predictions, build_predictions
+from hf_fracture.evaluation.predictions import Predictions, build_predictions, read_predictions
 from hf_fracture.export.layout import INT8_FILE, ONNX_DIR, ONNX_FILE
 from hf_fracture.inference.classifier import FractureClassifier
+from hf_fracture.inference.parity import compute_probabilities
 from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, hash_weights, read_json, write_json
-from hf_fracture.models.distillation import name_teacher
+from hf_fracture.models.distillation import name_model
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -63,10 +67,10 @@ SHIPPED_RECIPE: Final[Mapping[str, Any]] = yaml.safe_load((HERE / "default_model
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One model of the family.
+    """One model of the family, or a way to train one that was not kept.
 
     Attributes:
-        what: What it is for.
+        what: What it is for; of a trial its hypothesis.
         fields: Fields of its recipe beside those of the shipped one.
         weights: Folder under WEIGHTS_DIR, or a row of `hf-fracture backbones`.
         has_teacher: Whether it also learns from the shipped model.
@@ -102,8 +106,9 @@ MEMBERS: Final[Mapping[str, Member]] = {
 }
 
 TRIED: Final[Mapping[str, Member]] = {
-    "convnext-rate-1e-3": Member(
-        what="A student may learn as fast as the shipped model did, and from labels as much as from the teacher",
+    "convnext-rate-1e-3-weight-1": Member(
+        what="A student may learn at the rate of other networks from random weights, and as much from labels as from "
+        "the teacher",
         fields={**CONVNEXT, "learning_rate": 1e-3, "teacher_weight": 1, "teacher_image_size": 320},
         weights="convnextv2-atto",
         has_teacher=True,
@@ -142,7 +147,7 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
     facts = read_json(model_dir / "run.json")
     found = {**facts["recipe"], **facts["training_arguments"]}
     if member.has_teacher:
-        recipe = {**recipe, "teacher": name_teacher(str(DEFAULT_MODEL_DIR))}
+        recipe = {**recipe, "teacher": name_model(str(DEFAULT_MODEL_DIR))}
     others = sorted(field for field, value in recipe.items() if found.get(field, value) != value)
     if others:
         raise SystemExit(f"Expected '{name}' as it is now in '{run_dir}', found other {others}. Remove the folder.")
@@ -206,7 +211,6 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         **describe_cost(list(folders.values())),
         "ms per film": "",
         "seeds": list(reached),
-        "validation AUROC of each seed": list(reached.values()),
         "standard deviation of validation AUROC": round(statistics.stdev(reached.values()), 4)
         if len(reached) > 1
         else "",
@@ -223,29 +227,27 @@ def describe_cost(folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def describe_trial(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Train the first seed of a trial, measure it on validation, and return its row."""
-    seed = args.seeds[0]
+    """Train the first seed of a trial, measure it on validation, and return its row beside the member that was kept."""
+    seed, member = args.seeds[0], TRIED[name].instead_of
+    kept = args.work_dir / member / f"validation-{seed}" / PREDICTIONS_NAME
+    if not kept.is_file():
+        raise SystemExit(f"Expected '{member}' to be measured before '{name}', which was tried instead. Name it too.")
     folder = train(name, seed, args)
+    out_dir = args.work_dir / name / f"validation-{seed}"
+    reached = measure_on_validation(folder, out_dir, args.dataset)
+    answers, others = read_predictions(out_dir / PREDICTIONS_NAME), read_predictions(kept)
     tested = folder / "evaluation.json"
-    reached = measure_on_validation(folder, args.work_dir / name / f"validation-{seed}", args.dataset)
     return {
-        "instead of": TRIED[name].instead_of,
+        "instead of": member,
         "hypothesis": TRIED[name].what,
-        "validation AUROC": reached,
         "seed": seed,
+        "validation AUROC": round(reached, 4),
+        "difference": measure_differences(answers, others, Resampling())["auroc"].to_dict(),
         "test AUROC, where it was read": read_json(tested)["metrics"]["auroc"] if tested.is_file() else "",
         **describe_cost([folder]),
         "folder": str(folder),
         "weights": hash_weights(folder)[:12],
     }
-
-
-def judge_trial(reached: float, kept: Sequence[float]) -> str:
-    """Put the validation AUROC of a trial beside those of the seeds of the member that was kept instead."""
-    below = sum(reached < other for other in kept)
-    if 0 < below < len(kept):
-        return f"among the {len(kept)} seeds: no difference shown"
-    return f"{'below' if below else 'not below'} {'the one seed' if len(kept) == 1 else f'each of {len(kept)} seeds'}"
 
 
 def read_external(path: Path) -> Any:
@@ -254,7 +256,7 @@ def read_external(path: Path) -> Any:
     return next((row["auroc"] for row in rows if row["tested_on"] not in row["trained_on"]), "")
 
 
-def describe_small(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[str, Any]:
+def describe_small(args: argparse.Namespace) -> dict[str, Any]:
     """Measure the shipped 8-bit file on the test split, and on the films that cross_dataset.py takes of Kaggle."""
     splits = load_splits(args.dataset)
     classifier = FractureClassifier.from_pretrained(fast=True)
@@ -282,34 +284,31 @@ def describe_small(args: argparse.Namespace, default: Mapping[str, Any]) -> dict
         "AUROC, clean Kaggle": external,
         "peak in region, of detected": maps["methods"]["grad_cam"]["peak_in_region_if_detected"],
         "MB": round((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).stat().st_size / 1e6, 1),
-        "training minutes": default["training minutes"],
-        "trained on": default["trained on"],
         "ms per film": "",
     }
 
 
 def answer(classifier: FractureClassifier, films: "Dataset") -> Predictions:
     """Answer films through a classifier with an export, whatever its gate thinks of them."""
-    probabilities = [
-        float(classifier.compute(classifier.read(row["image"])).probabilities[0])
-        for row in tqdm(films.select_columns(["image"]), desc="8-bit file", unit="film")
-    ]
     rows = films.remove_columns(["image"])
+    pictures = (row["image"].convert("L") for row in tqdm(films.select_columns(["image"]), unit="film"))
     return build_predictions(
         ids=[name_film(row, position) for position, row in enumerate(rows)],
         group_ids=rows["group_id"][:],
         y_true=rows["label"][:],
-        logit_difference=logit(np.asarray(probabilities, dtype=np.float64)),
+        logit_difference=logit(compute_probabilities(classifier, pictures)),
     )
 
 
 def measure_small_once(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of the 8-bit file, which an earlier call may have left."""
+    """Return the row of the 8-bit file, which an earlier call may have left; its cost is that of the default."""
     kept: Path = args.work_dir / "small" / "row.json"
     weights = hashlib.sha256((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).read_bytes()).hexdigest()[:12]
-    if not kept.is_file() or read_json(kept)["weights"] != weights:
-        write_json(kept, {**describe_small(args, default), "weights": weights})
-    return read_json(kept)
+    row = read_json(kept) if kept.is_file() else {}
+    if row.get("weights") != weights or (args.kaggle and not row["AUROC, clean Kaggle"]):
+        row = {**describe_small(args), "weights": weights}
+        write_json(kept, row)
+    return {**row, **{key: default[key] for key in ("training minutes", "trained on")}}
 
 
 def time_members(folders: Mapping[str, tuple[Path, bool]]) -> dict[str, float]:
@@ -351,11 +350,7 @@ def write(rows: Mapping[str, dict[str, Any]], tried: Mapping[str, dict[str, Any]
         name: {**{key: value for key, value in row.items() if key != "folder"}, "ms per film": milliseconds[name]}
         for name, row in rows.items()
     }
-    trials = {}
-    for name, row in tried.items():
-        told = {key: value for key, value in row.items() if key != "folder"}
-        kept = rows[row["instead of"]]["validation AUROC of each seed"]
-        trials[name] = {**told, "verdict": judge_trial(row["validation AUROC"], kept)}
+    trials = {name: {key: value for key, value in row.items() if key != "folder"} for name, row in tried.items()}
     write_json(RESULT_PATH, {"members": table, "tried": trials})
     figure = draw_cost({name: (row["ms per film"], row["AUROC"]) for name, row in table.items()})
     PLOT_DIR.mkdir(parents=True, exist_ok=True)
@@ -375,21 +370,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train-only", action="store_true", help="train the seeds, and measure nothing")
     args = parser.parse_args(arguments)
     if args.train_only:
-        for name in args.only or (*MEMBERS, *TRIED):
-            for seed in args.seeds[: 1 if name in TRIED else None]:
+        for name in args.only or MEMBERS:
+            for seed in args.seeds:
                 train(name, seed, args)
         return 0
     rows = {name: row for name in MEMBERS if (row := collect_row(name, args))}
     if "default" in rows:
         rows["small"] = measure_small_once(args, rows["default"])
-    tried = {name: row for name in TRIED if (row := collect_row(name, args)) and row["instead of"] in rows}
+    tried = {name: row for name in TRIED if (row := collect_row(name, args))}
     write({name: rows[name] for name in ORDER if name in rows}, tried)
     return 0
 
 
 def collect_row(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Measure a member or a trial where that is asked for; return its row, empty if it was never measured."""
-    kept: Path = args.work_dir / name / "row.json"
+    kept: Path = args.work_dir / name / ("row.json" if name in MEMBERS else "trial.json")
     if not args.only or name in args.only:
         write_json(kept, describe_member(name, args) if name in MEMBERS else describe_trial(name, args))
     row = read_json(kept) if kept.is_file() else {}

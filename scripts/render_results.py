@@ -316,8 +316,12 @@ def _render_family(content: Mapping[str, Any]) -> str:
     tried = content.get("tried")
     if not tried:
         return results.render_family(content)
-    words = "**What was tried in their place**, each with one seed and measured on validation, which chose."
-    return "\n\n".join([results.render_family(content), words, render_content(tried)])
+    words = (
+        "**What was tried in their place**: one seed of each beside the same seed of the member that was kept, on the "
+        "validation films that chose. The interval is that of films; what another seed may change is not in it. Where "
+        "one was thought of as a member before, its test split has been read, and that figure is kept."
+    )
+    return "\n\n".join([results.render_family(content), words, _render_rows(list(tried.items()), named=True)])
 
 
 def _reduce_experiments(experiments: Mapping[str, Any]) -> dict[str, Any]:

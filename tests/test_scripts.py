@@ -3,12 +3,15 @@
 import argparse
 import doctest
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, hash_weights
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 WITH_EXAMPLES = [path.name for path in sorted(SCRIPTS.glob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
@@ -62,19 +65,32 @@ def test_every_member_of_the_family_is_a_recipe(tmp_path: Path, monkeypatch: pyt
         check_recipe({**fields, "teacher": "shipped"} if member.has_teacher else fields, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("reached", "kept", "verdict"),
-    [
-        (0.48, [0.72, 0.70], "below each of 2 seeds"),
-        (0.71, [0.72, 0.70], "among the 2 seeds: no difference shown"),
-        (0.72, [0.72, 0.70], "not below each of 2 seeds"),
-        (0.48, [0.72], "below the one seed"),
-    ],
-)
-def test_trial_is_judged_by_the_seeds_of_what_was_kept(
-    reached: float, kept: list[float], verdict: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert load_script("family", monkeypatch).judge_trial(reached, kept) == verdict
+def test_rows_of_the_family_are_those_of_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = load_script("family", monkeypatch)
+    (tmp_path / "convnext").mkdir()
+    (tmp_path / "default").mkdir()
+    row = {"folder": str(DEFAULT_MODEL_DIR), "weights": hash_weights(DEFAULT_MODEL_DIR)[:12]}
+    (tmp_path / "default" / "row.json").write_text(json.dumps(row))
+    (tmp_path / "convnext" / "row.json").write_text(json.dumps({**row, "weights": "of another model"}))
+    args = argparse.Namespace(only=["deepconvnet"], work_dir=tmp_path, seeds=[42])
+    assert family.collect_row("default", args) == row
+    assert family.collect_row("resnet-50", args) == {}
+    with pytest.raises(SystemExit, match="Measure convnext again"):
+        family.collect_row("convnext", args)
+    with pytest.raises(SystemExit, match="'convnext' to be measured before 'convnext-untaught'"):
+        family.describe_trial("convnext-untaught", args)
+
+
+def test_small_model_is_asked_again_where_kaggle_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = load_script("family", monkeypatch)
+    monkeypatch.setattr(
+        family, "describe_small", lambda args: {"AUROC, clean Kaggle": "measured" if args.kaggle else ""}
+    )
+    default = {"training minutes": 80, "trained on": "1 CPU thread", "AUROC": 1}
+    for kaggle, found in ((None, ""), (tmp_path, "measured"), (None, "measured")):
+        row = family.measure_small_once(argparse.Namespace(work_dir=tmp_path, kaggle=kaggle), default)
+        assert row["AUROC, clean Kaggle"] == found
+        assert row["training minutes"] == 80
 
 
 def test_every_trial_of_fracture_types_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

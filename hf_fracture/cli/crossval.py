@@ -133,7 +133,7 @@ def plan(
 
     from hf_fracture.training.crossval import PLAN_COLUMNS, plan_folds
 
-    splits, _ = load_target(args.dataset, recipe)
+    splits, _ = load_target(args.dataset, recipe, has_folds=True)
     names = [name.strip() for name in args.pool.split(",")]
     for name in names:
         if name not in splits:

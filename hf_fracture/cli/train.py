@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hf_fracture.training.arguments import FractureTrainingArguments
     from hf_fracture.training.trainer import ComputeMetrics, TrainingResult
 
+OWN_FILMS = "image_folder"  # the source of any folder: two of that name need share no film
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "scikit-learn", "hf-fracture")
 MODEL_NAME = "model"
 OTHER_FIELDS = (
@@ -121,12 +122,19 @@ def going_on(out_dir: Path) -> Iterator[None]:
         raise
 
 
-def load_target(dataset: str, recipe: "RecipeConfig") -> tuple["DatasetDict", tuple[str, ...]]:
+def load_target(
+    dataset: str, recipe: "RecipeConfig", *, has_folds: bool = False
+) -> tuple["DatasetDict", tuple[str, ...]]:
     """Load a dataset with what the recipe tells apart in the column `label`; also return the classes' names.
+
+    Args:
+        dataset: Prepared folder.
+        recipe: What is to be trained.
+        has_folds: Whether every film is measured in turn.
 
     Raises:
         MissingInputError: If there is no such dataset; the nearest name is suggested.
-        UsageError: If a teacher may have seen its films of validation and test.
+        UsageError: If a teacher, or the model to start from, may have seen its films of validation and test.
     """
     from hf_fracture.evaluation.films import hash_assignment, load_splits
     from hf_fracture.models.distillation import check_teacher
@@ -138,7 +146,45 @@ def load_target(dataset: str, recipe: "RecipeConfig") -> tuple["DatasetDict", tu
         raise MissingInputError(f"{error}{_suggest_dataset(Path(dataset))}") from error
     if recipe.teacher is not None:
         check_teacher(recipe.teacher, hash_assignment(splits))
+    check_start(recipe, splits, has_folds=has_folds)
     return choose_target(splits, recipe.target)
+
+
+def check_start(recipe: "RecipeConfig", splits: "DatasetDict", *, has_folds: bool = False) -> None:
+    """Refuse to start from a model that was trained on films by which the new one would be measured.
+
+    Args:
+        recipe: Names the model to start from, if any.
+        splits: The prepared dataset.
+        has_folds: Whether every film of the dataset is measured in turn.
+
+    Raises:
+        UsageError: If it learned from the same source, and not (or, with folds, also) from the same split of it.
+    """
+    from hf_fracture.evaluation.films import hash_assignment
+    from hf_fracture.models.backbones import read_start
+    from hf_fracture.models.checkpoint import read_json
+
+    start = read_start(recipe)
+    sources = {name for films in splits.values() if "source" in films.column_names for name in films.unique("source")}
+    shared = sorted(sources.intersection(start.trained_on)) if start else []
+    if not shared:
+        return
+    path = Path(recipe.backbone) / "run.json"
+    assigned = read_json(path).get("data", {}).get("split_sha256") if path.is_file() else None
+    is_same = assigned == hash_assignment(splits)
+    if is_same and not has_folds:
+        return
+    if is_same or shared != [OWN_FILMS]:
+        wanted = "nothing of" if has_folds else "the same split of"
+        raise UsageError(
+            f"Expected a backbone that was trained on {wanted} {', '.join(shared)}, or on other films, got "
+            f"'{recipe.backbone}', which may have seen films that the new model is measured on. Name another backbone."
+        )
+    sys.stderr.write(
+        f"Warning: '{recipe.backbone}' was trained on films of one's own too. If they are among these, figures on "
+        "validation and test flatter.\n"
+    )
 
 
 def _suggest_dataset(dataset: Path) -> str:
@@ -266,7 +312,7 @@ def save_fracture_model(
         shift=shift,
         triage=triage,
         triage_guarantee=guarantee.to_dict(),
-        **describe_training_films(splits, recipe, start=getattr(result.model.config, "fracture", None)),
+        **describe_training_films(splits, recipe),
     )
     _save(result, record, splits, recipe, arguments, out_dir)
     score = auroc(validation.y_true, validation.y_prob)
@@ -301,7 +347,7 @@ def save_type_model(
         temperature=temperature,
         triage=Triage(screening=0.0, rule_in=1.0),
         label_kind="fracture_type",
-        **describe_training_films(splits, recipe, start=getattr(result.model.config, "fracture", None)),
+        **describe_training_films(splits, recipe),
     )
     _save(result, record, splits, recipe, arguments, out_dir)
     reached = measure_types(EvalPrediction(predictions=logits, label_ids=np.asarray(films["label"])))
@@ -363,18 +409,16 @@ def _fit_calibration(validation: "Predictions") -> tuple[float, float]:
         return 1.0, 0.0
 
 
-def describe_training_films(
-    splits: "DatasetDict", recipe: "RecipeConfig", *, start: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def describe_training_films(splits: "DatasetDict", recipe: "RecipeConfig") -> dict[str, Any]:
     """Return what the record says of the films a model was trained on.
 
-    Args:
-        splits: The prepared dataset.
-        recipe: How it was trained.
-        start: The record of the model that the recipe names as backbone; None for a plain backbone. Its films count
-            too, unless training started from random weights.
+    The films of the model that training started from, and of its teacher, count too.
     """
-    seen_before = (start or {}).get("trained_on", []) if recipe.pretrained else []
+    from hf_fracture.models.backbones import read_start
+    from hf_fracture.models.checkpoint import read_record
+
+    teacher = read_record(Path(recipe.teacher)) if recipe.teacher else None
+    seen_before = [name for record in (read_start(recipe), teacher) if record for name in record.trained_on]
     modalities = _known_values(splits, "modality") or ["XR"]
     if len(modalities) > 1:
         sys.stderr.write(

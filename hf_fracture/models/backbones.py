@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from hf_fracture.config import RecipeConfig, split_enhancement
+from hf_fracture.config import FractureRecord, RecipeConfig, split_enhancement
 from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from hf_fracture.errors import MissingInputError, MissingPackageError, UsageError
 from hf_fracture.labels import LABEL_NAMES
@@ -30,6 +30,7 @@ __all__ = [
     "build_recipe_model",
     "find_row",
     "group_layers",
+    "read_start",
     "read_statistics",
     "resolve_backbone",
 ]
@@ -49,8 +50,8 @@ def build_classifier(
 ) -> "PreTrainedModel":
     """Put a head over a backbone, in float32: a fresh one, unless the backbone was trained for as many classes.
 
-    A model trained with evidence supervision starts without the layer that its evidence was folded into, and with a
-    fresh head: see `drop_folded_evidence`.
+    Loaded weights of a model trained with evidence supervision start without the layer that its evidence was folded
+    into, and with a fresh head: see `drop_folded_evidence`.
 
     Args:
         backbone: Row of the table, folder or Hub id.
@@ -83,6 +84,22 @@ def build_classifier(
             drop_folded_evidence(cast("ResNetForImageClassification", model))
         return model
     return _build_random(config)
+
+
+def read_start(recipe: RecipeConfig) -> FractureRecord | None:
+    """Return the record of the model that a recipe starts from; None for a plain backbone or random weights.
+
+    Raises:
+        UsageError: As `build_classifier`.
+        MissingInputError: If the configuration cannot be had.
+        ModelFolderError: If the record is not whole.
+    """
+    if not recipe.pretrained or find_row(recipe.backbone) is not None:
+        return None
+    source = resolve_backbone(recipe.backbone)
+    config = _read_config(source, None, revision=recipe.backbone_revision, from_hub=True)
+    record = getattr(config, "fracture", None)
+    return None if record is None else FractureRecord.from_dict(record)
 
 
 def build_recipe_model(recipe: RecipeConfig, *, label_names: Sequence[str] = LABEL_NAMES) -> "PreTrainedModel":
@@ -337,12 +354,10 @@ def _wrap(model: "PreTrainedModel", **settings: Any) -> "PreTrainedModel":
     if "canny" in settings["enhancement"]:
         _widen_first_convolution(model)
     network = json.loads(model.config.to_json_string(use_diff=False))
-    for name in ("_name_or_path", "id2label", "label2id", "label_names", "num_classes"):  # a path tells others nothing
+    # A path tells others nothing, and a record is that of the model the training starts from.
+    for name in ("_name_or_path", "id2label", "label2id", "label_names", "num_classes", "fracture"):
         network.pop(name, None)
-    record = network.pop("fracture", None)
     config = EnhancedConfig(network=network, **settings)
-    if record is not None:  # of a recorded model that the training starts from
-        cast(Any, config).fracture = record
     config.id2label, config.label2id = model.config.id2label, model.config.label2id
     config._commit_hash = getattr(model.config, "_commit_hash", None)
     wrapped = EnhancedForImageClassification(config)

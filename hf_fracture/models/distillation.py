@@ -100,8 +100,8 @@ def add_teacher(student: PreTrainedModel, folder: str, *, teacher_size_px: int) 
     return DistilledClassifier(student, load_model(path), teacher_size_px=size_px)
 
 
-def name_teacher(folder: str) -> str:
-    """Return a teacher's name without its path, and the beginning of its weights' sha256; raises as `add_teacher`."""
+def name_model(folder: str) -> str:
+    """Return a model's name without its path, and the beginning of its weights' sha256; raises as `add_teacher`."""
     path = _find_teacher(folder)
     return f"{path.name}, weights {hash_weights(path)[:12]}"
 

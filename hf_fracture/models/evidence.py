@@ -15,7 +15,7 @@ May depend on `data`, `config`, `labels` and `errors`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -224,8 +224,6 @@ def fold_evidence(classifier: EvidenceClassifier) -> ResNetForImageClassificatio
         downsample_in_bottleneck=source.downsample_in_bottleneck,
     )
     config.id2label, config.label2id = dict(ID2LABEL), dict(LABEL2ID)
-    if (record := getattr(source, "fracture", None)) is not None:  # of a recorded model that the training started from
-        cast(Any, config).fracture = record
     folded = ResNetForImageClassification(config)
     folded.resnet.load_state_dict(classifier.backbone.state_dict(), strict=False)
     last_stage = cast(ResNetStage, folded.resnet.encoder.stages[-1])
@@ -241,9 +239,11 @@ def holds_folded_evidence(model: PreTrainedModel) -> bool:
         return False
     residual = cast(ResNetStage, model.resnet.encoder.stages[-1]).layers[-1].layer
     weight = cast(ResNetConvLayer, cast(nn.Sequential, residual)[-1]).convolution.weight.detach()
+    num_passed = len(KNOTS)
+    if min(weight.shape[:2]) <= num_passed:
+        return False  # too narrow to hold it
     expected = torch.zeros_like(weight)
     _pass_channels(expected, -1.0)
-    num_passed = len(KNOTS)
     return torch.equal(weight[:, :num_passed], expected[:, :num_passed]) and not weight[num_passed:].any()
 
 

@@ -21,8 +21,8 @@ from hf_fracture.config import RecipeConfig
 from hf_fracture.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from hf_fracture.errors import TrainingError
 from hf_fracture.labels import LABEL_NAMES
-from hf_fracture.models.backbones import build_evidence_classifier, build_recipe_model, read_statistics
-from hf_fracture.models.distillation import DistilledClassifier, add_teacher, name_teacher
+from hf_fracture.models.backbones import build_evidence_classifier, build_recipe_model, read_start, read_statistics
+from hf_fracture.models.distillation import DistilledClassifier, add_teacher, name_model
 from hf_fracture.models.evidence import EvidenceClassifier, fold_evidence
 from hf_fracture.training.arguments import FractureTrainingArguments
 from hf_fracture.training.checkpoints import find_checkpoint, naming_failures
@@ -216,10 +216,16 @@ def _build_trainer(
 def describe_run(recipe: RecipeConfig, arguments: FractureTrainingArguments) -> dict[str, Any]:
     """Return the configuration of a run for `run.json`: the recipe and the arguments that matter."""
     kept = {name: _plain(getattr(arguments, name)) for name in RECORDED_ARGUMENTS}
-    # A folder is named without its path: where it lies on one machine tells others nothing.
-    backbone = Path(recipe.backbone).name if Path(recipe.backbone).is_dir() else recipe.backbone
-    teacher = name_teacher(recipe.teacher) if recipe.teacher else None
-    return {"recipe": {**asdict(recipe), "backbone": backbone, "teacher": teacher}, "training_arguments": kept}
+    teacher = name_model(recipe.teacher) if recipe.teacher else None
+    named = {"backbone": _name_backbone(recipe), "teacher": teacher}
+    return {"recipe": {**asdict(recipe), **named}, "training_arguments": kept}
+
+
+def _name_backbone(recipe: RecipeConfig) -> str:
+    """Name a folder without its path, which tells others nothing, and a trained model with its weights."""
+    if not Path(recipe.backbone).is_dir():
+        return recipe.backbone
+    return name_model(recipe.backbone) if read_start(recipe) else Path(recipe.backbone).name
 
 
 def _plain(value: object) -> object:

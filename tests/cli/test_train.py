@@ -1,14 +1,21 @@
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hf_fracture.cli.main import main
-from hf_fracture.errors import NoTemperatureError
+from hf_fracture.cli.train import check_start
+from hf_fracture.config import RecipeConfig
+from hf_fracture.errors import NoTemperatureError, UsageError
+from hf_fracture.evaluation.films import hash_assignment
 from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 
 @pytest.fixture
@@ -250,7 +257,7 @@ def test_films_of_several_modalities_are_recorded_with_a_warning(
     from hf_fracture.config import RecipeConfig
 
     rows = {"modality": ["CT", "MR", None], "body_part": ["hip", None, "hip"], "source": ["a", "a", "b"]}
-    described = describe_training_films(DatasetDict(train=Dataset.from_dict(rows)), RecipeConfig(backbone="x"))
+    described = describe_training_films(DatasetDict(train=Dataset.from_dict(rows)), RecipeConfig(backbone="resnet-18"))
     assert described == {
         "trained_on": ["a", "b"],
         "modality": "CT",
@@ -261,20 +268,83 @@ def test_films_of_several_modalities_are_recorded_with_a_warning(
     assert "several modalities (CT, MR)" in capsys.readouterr().err
 
 
-def test_films_of_the_model_that_training_started_from_are_recorded_too(tiny_model_dir: Path) -> None:
+def test_films_of_the_model_that_training_started_from_and_of_its_teacher_are_recorded_too(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
     from datasets import Dataset, DatasetDict
 
     from hf_fracture.cli.train import describe_training_films
     from hf_fracture.config import RecipeConfig
-    from hf_fracture.models.backbones import build_classifier
-    from hf_fracture.models.checkpoint import read_record
 
-    record = read_record(tiny_model_dir)
-    assert record is not None
-    start = build_classifier(str(tiny_model_dir), label_names=("oblique", "spiral", "transverse")).config.fracture
+    teacher = copy_model(tiny_model_dir, tmp_path / "teacher", trained_on=["kaggle_multi_region"])
     splits = DatasetDict(train=Dataset.from_dict({"source": ["bone_break"]}))
-    described = describe_training_films(splits, RecipeConfig(backbone=str(tiny_model_dir)), start=start)
+    recipe = RecipeConfig(backbone=str(tiny_model_dir), teacher=str(teacher), evidence_weight=0.0)
+    described = describe_training_films(splits, recipe)
+    assert described["trained_on"] == ["bone_break", "kaggle_multi_region", "phantoms"]
     fresh = RecipeConfig(backbone=str(tiny_model_dir), pretrained=False)
-    assert describe_training_films(splits, fresh, start=start)["trained_on"] == ["bone_break"]
-    assert record.trained_on
-    assert set(described["trained_on"]) == {"bone_break", *record.trained_on}
+    assert describe_training_films(splits, fresh)["trained_on"] == ["bone_break"]
+
+
+def copy_model(model_dir: Path, out_dir: Path, *, trained_on: list[str], split: str = "another") -> Path:
+    """A model folder that says it was trained on other films."""
+    shutil.copytree(model_dir, out_dir)
+    config = json.loads((out_dir / "config.json").read_text())
+    config["fracture"]["trained_on"] = trained_on
+    (out_dir / "config.json").write_text(json.dumps(config))
+    (out_dir / "run.json").write_text(json.dumps({"data": {"split_sha256": split}}))
+    return out_dir
+
+
+@pytest.fixture
+def splits(prepared_dir: Path) -> "DatasetDict":
+    """Films of FracAtlas, as far as their column says."""
+    from datasets import DatasetDict
+
+    from hf_fracture.evaluation.films import load_splits
+
+    def rename(films: "Dataset") -> "Dataset":
+        return films.remove_columns(["source"]).add_column("source", ["fracatlas"] * len(films))
+
+    return DatasetDict({name: rename(films) for name, films in load_splits(str(prepared_dir)).items()})
+
+
+@pytest.mark.parametrize(("split", "has_folds"), [("another", False), ("another", True), ("same", True)])
+def test_model_that_may_have_seen_the_films_that_measure_is_no_start(
+    split: str, has_folds: bool, splits: "DatasetDict", tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    known = hash_assignment(splits) if split == "same" else split
+    start = copy_model(tiny_model_dir, tmp_path / "start", trained_on=["fracatlas"], split=known)
+    wanted = "nothing of fracatlas" if has_folds else "the same split of fracatlas"
+    with pytest.raises(UsageError, match=f"trained on {wanted}"):
+        check_start(RecipeConfig(backbone=str(start)), splits, has_folds=has_folds)
+
+
+def test_model_of_the_same_split_or_of_other_films_is_a_start(
+    splits: "DatasetDict", tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = copy_model(tiny_model_dir, tmp_path / "a", trained_on=["fracatlas"], split=hash_assignment(splits))
+    check_start(RecipeConfig(backbone=str(same)), splits)
+    other = copy_model(tiny_model_dir, tmp_path / "b", trained_on=["bone_break"])
+    check_start(RecipeConfig(backbone=str(other)), splits, has_folds=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_model_of_another_folder_of_own_films_is_a_start_with_a_warning(
+    splits: "DatasetDict", tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, films in splits.items():
+        splits[name] = films.remove_columns(["source"]).add_column("source", ["image_folder"] * len(films))
+    other = copy_model(tiny_model_dir, tmp_path / "a", trained_on=["image_folder"])
+    check_start(RecipeConfig(backbone=str(other)), splits)
+    assert capsys.readouterr().err.startswith("Warning: ")
+    same = copy_model(tiny_model_dir, tmp_path / "b", trained_on=["image_folder"], split=hash_assignment(splits))
+    with pytest.raises(UsageError, match="nothing of image_folder"):
+        check_start(RecipeConfig(backbone=str(same)), splits, has_folds=True)
+
+
+def test_crossval_refuses_a_start_that_saw_its_films(
+    prepared_dir: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["crossval", str(prepared_dir), "--backbone", str(tiny_model_dir), "--out", str(tmp_path / "run")]
+    assert main([*words, "--folds", "2", "--use_cpu", "true"]) == 2
+    assert "trained on nothing of phantoms" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -9,13 +10,14 @@ from torch import nn
 from transformers import ConvNextConfig, ConvNextForImageClassification, ResNetConfig, ResNetForImageClassification
 
 from hf_fracture.config import RecipeConfig
-from hf_fracture.errors import MissingInputError, UsageError
+from hf_fracture.errors import MissingInputError, ModelFolderError, UsageError
 from hf_fracture.models.backbones import (
     BACKBONES,
     build_classifier,
     build_evidence_classifier,
     build_recipe_model,
     group_layers,
+    read_start,
     read_statistics,
     resolve_backbone,
 )
@@ -226,11 +228,23 @@ def test_shipped_model_starts_a_training_without_the_layer_its_evidence_was_fold
     assert start.classifier[-1].weight.all(), "the shipped head reads nothing but the evidence"
 
 
-def test_enhanced_model_remembers_the_record_of_the_model_it_started_from() -> None:
+def test_record_of_the_model_that_training_starts_from_is_read_and_not_kept(tiny_backbone_dir: Path) -> None:
     recipe = RecipeConfig(backbone=str(DEFAULT_MODEL_DIR), evidence_weight=0.0, enhancement="clahe")
-    config = cast(Any, build_recipe_model(recipe).config)
-    assert config.fracture["trained_on"] == ["fracatlas"]
-    assert "fracture" not in config.network
+    record = read_start(recipe)
+    assert record is not None
+    assert record.trained_on == ["fracatlas"]
+    assert "fracture" not in cast(Any, build_recipe_model(recipe).config).network
+    assert read_start(dataclasses.replace(recipe, pretrained=False)) is None
+    assert read_start(dataclasses.replace(recipe, backbone=str(tiny_backbone_dir))) is None
+    assert read_start(dataclasses.replace(recipe, backbone="resnet-18")) is None
+
+
+@pytest.mark.parametrize("record", [True, {"trained_on": "fracatlas"}])
+def test_record_that_is_none_is_refused_before_training(record: object, tiny_backbone_dir: Path) -> None:
+    path = tiny_backbone_dir / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "fracture": record}))
+    with pytest.raises(ModelFolderError, match="complete key 'fracture'"):
+        read_start(RecipeConfig(backbone=str(tiny_backbone_dir)))
 
 
 def test_statistics_are_imagenet_s_unless_the_weights_say_otherwise(tiny_backbone_dir: Path) -> None:

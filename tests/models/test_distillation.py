@@ -17,7 +17,7 @@ from transformers import (
 from hf_fracture.errors import UsageError
 from hf_fracture.models.backbones import group_layers
 from hf_fracture.models.deepconvnet import DeepConvNetConfig, DeepConvNetForImageClassification
-from hf_fracture.models.distillation import DistilledClassifier, add_teacher, check_teacher, name_teacher
+from hf_fracture.models.distillation import DistilledClassifier, add_teacher, check_teacher, name_model
 
 
 def build_teacher() -> ResNetForImageClassification:
@@ -110,7 +110,7 @@ def test_teacher_is_named_without_its_path_and_a_missing_one_is_refused(tmp_path
     folder = tmp_path / "good teacher"
     teacher: PreTrainedModel = build_teacher()
     teacher.save_pretrained(folder)
-    assert name_teacher(str(folder)).startswith("good teacher, weights ")
+    assert name_model(str(folder)).startswith("good teacher, weights ")
     with pytest.raises(UsageError, match="found none at"):
         add_teacher(build_student(), str(tmp_path / "absent"), teacher_size_px=64)
 

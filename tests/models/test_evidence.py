@@ -71,11 +71,10 @@ def test_folded_layer_is_found_and_dropped_again(layer_type: str) -> None:
     assert not holds_folded_evidence(folded)
 
 
-@torch.no_grad()
-def test_record_of_the_model_that_training_started_from_survives_the_fold() -> None:
-    model = trained_looking("basic")
-    model.backbone.config.fracture = {"trained_on": ["kaggle"]}
-    assert fold_evidence(model).config.fracture == {"trained_on": ["kaggle"]}
+@pytest.mark.parametrize(("layer_type", "width"), [("basic", 4), ("bottleneck", 28)])
+def test_network_too_narrow_for_evidence_holds_none(layer_type: str, width: int) -> None:
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[width], depths=[1], layer_type=layer_type)
+    assert not holds_folded_evidence(ResNetForImageClassification(config))
 
 
 @torch.no_grad()

@@ -53,13 +53,20 @@ def test_student_of_a_teacher_is_kept_without_what_trained_it(
     assert any(not torch.equal(weights_of(taught)[name], tensor) for name, tensor in weights_of(ignored).items())
 
 
-def test_run_names_its_teacher_without_the_path(tiny_backbone_dir: Path) -> None:
+def test_run_names_its_teacher_and_its_start_without_the_path(tiny_backbone_dir: Path) -> None:
     from hf_fracture.config import RecipeConfig
+    from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, hash_weights
     from hf_fracture.training.arguments import FractureTrainingArguments
 
-    recipe = RecipeConfig(backbone="convnextv2-atto", evidence_weight=0, teacher=str(tiny_backbone_dir))
-    described = trainer_module.describe_run(recipe, FractureTrainingArguments(output_dir="x", use_cpu=True))
-    assert described["recipe"]["teacher"].startswith("tiny, weights ")
+    arguments = FractureTrainingArguments(output_dir="x", use_cpu=True)
+    for backbone, named in (
+        (tiny_backbone_dir, "tiny"),
+        (DEFAULT_MODEL_DIR, f"default_model, weights {hash_weights(DEFAULT_MODEL_DIR)[:12]}"),
+    ):
+        recipe = RecipeConfig(backbone=str(backbone), evidence_weight=0, teacher=str(tiny_backbone_dir))
+        described = trainer_module.describe_run(recipe, arguments)
+        assert described["recipe"]["teacher"].startswith("tiny, weights ")
+        assert described["recipe"]["backbone"] == named
 
 
 EVERY_TECHNIQUE = {

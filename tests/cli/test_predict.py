@@ -293,7 +293,7 @@ def write_dicom(path: Path, *, study: str, view: str, seed: int) -> None:
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     film = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
     film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    film.PatientName, film.PatientID, film.Modality = "Doe^Jane", "PID-4711", "DX"
+    film.PatientName, film.PatientID, film.Modality = "Doe^Jane", "PID-471", "DX"
     film.StudyInstanceUID, film.SeriesInstanceUID = study, f"{study}.1"
     film.ViewPosition, film.ImageLaterality, film.BodyPartExamined = view, "L", "WRIST"
     film.Rows, film.Columns = pixels.shape

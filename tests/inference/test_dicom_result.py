@@ -31,7 +31,7 @@ def describe_film(**changes: object) -> Dataset:
     film.SOPClassUID, film.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", "1.2.3.4.5"
     film.StudyInstanceUID, film.SeriesInstanceUID = "1.2.3", "1.2.3.4"
     film.SpecificCharacterSet = "ISO_IR 100"
-    film.PatientName, film.PatientID, film.PatientSex, film.PatientBirthDate = "Müller^Jane", "PID-4711", "F", "19700101"
+    film.PatientName, film.PatientID, film.PatientSex, film.PatientBirthDate = "Müller^Jane", "PID-471", "F", "19700101"
     film.StudyDate, film.StudyTime, film.StudyID, film.AccessionNumber = "20240102", "101112", "7", "A1"
     film.LossyImageCompression, film.LossyImageCompressionRatio = "01", "12"
     film.Laterality = "L"
@@ -92,7 +92,7 @@ def test_json_beside_it_names_no_patient(tmp_path: Path) -> None:
     finding = Finding(path=str(path), decision="fracture", probability=0.9, model="m", seconds=0.1)
     write_dicom_result(finding, OVERLAY, tmp_path / "out" / "film")
     text = (tmp_path / "out" / "film.json").read_text()
-    for word in ("ller", "PID-4711", "19700101", "20240102", "A1"):
+    for word in ("ller", "PID-471", "19700101", "20240102", "A1"):
         assert word not in text
     assert "not for diagnosis" in text
     assert str(source.SOPInstanceUID) in text

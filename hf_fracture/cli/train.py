@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from hf_fracture.training.arguments import FractureTrainingArguments
     from hf_fracture.training.trainer import ComputeMetrics, TrainingResult
 
-OWN_FILMS = "image_folder"  # the source of any folder: two of that name need share no film
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pillow", "scikit-learn", "hf-fracture")
 MODEL_NAME = "model"
 OTHER_FIELDS = (
@@ -161,6 +160,9 @@ def check_start(recipe: "RecipeConfig", splits: "DatasetDict", *, has_folds: boo
     Raises:
         UsageError: If it learned from the same source, and not (or, with folds, also) from the same split of it.
     """
+    from accelerate import PartialState
+
+    from hf_fracture.data.sources import OWN_FILMS
     from hf_fracture.evaluation.films import hash_assignment
     from hf_fracture.models.backbones import read_start
     from hf_fracture.models.checkpoint import read_json
@@ -181,10 +183,11 @@ def check_start(recipe: "RecipeConfig", splits: "DatasetDict", *, has_folds: boo
             f"Expected a backbone that was trained on {wanted} {', '.join(shared)}, or on other films, got "
             f"'{recipe.backbone}', which may have seen films that the new model is measured on. Name another backbone."
         )
-    sys.stderr.write(
-        f"Warning: '{recipe.backbone}' was trained on films of one's own too. If they are among these, figures on "
-        "validation and test flatter.\n"
-    )
+    if PartialState().is_main_process:
+        sys.stderr.write(
+            f"Warning: '{recipe.backbone}' was trained on films of one's own too. If they are among these, figures on "
+            "validation and test flatter.\n"
+        )
 
 
 def _suggest_dataset(dataset: Path) -> str:

@@ -26,7 +26,7 @@ from hf_fracture.data.ledger_entries import EarlierSplit, build_entries, keep_sp
 from hf_fracture.data.schema import RawRow
 from hf_fracture.data.sharing import SharedFilm, find_in_films, find_in_ledger
 from hf_fracture.data.shortcuts import ShortcutReport, measure_shortcuts
-from hf_fracture.data.sources import read_rows
+from hf_fracture.data.sources import OWN_FILMS, read_rows
 from hf_fracture.data.sources.bone_break import read_type_name
 from hf_fracture.data.sources.image_folder import list_films
 from hf_fracture.data.sources.listing import check_folder, list_subfolders
@@ -176,7 +176,7 @@ def list_rows(folder: Path) -> tuple[str, list[RawRow]]:
         return source, list(read_rows(source, folder))
     except DatasetError:
         films = list_films(folder)
-        if source != "image_folder" or not films or list(folder.glob("**/metadata.csv")):
+        if source != OWN_FILMS or not films or list(folder.glob("**/metadata.csv")):
             raise
         return source, [
             RawRow(path=path, source_path=path.relative_to(folder).as_posix(), label=None) for path in films
@@ -195,7 +195,7 @@ def detect_source(folder: Path) -> str:
         return "bone_break"
     if any(_TURNED.search(path.name) for path in folder.glob("**/*")):
         return "kaggle_multi_region"
-    return "image_folder"
+    return OWN_FILMS
 
 
 def _read_columns(path: Path) -> set[str]:

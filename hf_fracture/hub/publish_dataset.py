@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from hf_fracture.data.prepare import ACCOUNT_NAME, SPLIT_TABLE_NAME
 from hf_fracture.data.schema import HELD_OUT, SPLITS
-from hf_fracture.data.sources import SOURCES, SourceInfo
+from hf_fracture.data.sources import OWN_FILMS, SOURCES, SourceInfo
 from hf_fracture.errors import PublishError, UsageError
 from hf_fracture.hub.publish_plan import (
     CARD_NAME,
@@ -29,7 +29,6 @@ from hf_fracture.hub.publish_plan import (
 
 _OWNED: Final = ("data/*.parquet", SPLIT_TABLE_NAME, ACCOUNT_NAME, CARD_NAME)
 _SECTIONS: Final = ("Splits", "Files", "Copies", "Labels in doubt", "Licence and citation")
-_OWN_FILMS: Final = "image_folder"  # nobody but the person who publishes knows under which licence these are
 _LEDGER_LICENCE: Final = "apache-2.0"  # hashes, names and splits are this package's own, as in its wheel
 _PLACEHOLDER: Final = "path/or/repo_id"
 _AGAIN: Final = "Prepare the dataset again with hf-fracture data prepare."
@@ -147,8 +146,9 @@ def _judge_films(info: SourceInfo, sources: set[str], licence: str | None) -> tu
     if unknown:
         raise PublishError(f"Expected films of known sources, found some of {', '.join(unknown)}. {_AGAIN}")
     kept_back = [SOURCES[name] for name in sorted(sources | {info.name}) if not SOURCES[name].redistributable]
-    own = [source for source in kept_back if source.name == _OWN_FILMS]
-    foreign = [source for source in kept_back if source.name != _OWN_FILMS]
+    # Nobody but the person who publishes knows under which licence films of one's own are.
+    own = [source for source in kept_back if source.name == OWN_FILMS]
+    foreign = [source for source in kept_back if source.name != OWN_FILMS]
     if foreign:
         if licence is not None:
             raise UsageError(

@@ -16,6 +16,7 @@ from hf_fracture.data.sources import (
 from hf_fracture.data.sources.info import Download, SourceInfo
 from hf_fracture.errors import UsageError
 
+OWN_FILMS: Final = image_folder.INFO.name  # any folder of films: two of this name need share none
 _MODULES: Final = (kaggle_multi_region, wrist, grazpedwri_dx, fracatlas, bone_break, image_folder)
 
 SOURCES: Final[dict[str, SourceInfo]] = {module.INFO.name: module.INFO for module in _MODULES}
@@ -47,4 +48,4 @@ def read_rows(name: str, data_dir: Path) -> Iterator[RawRow]:
     return _READERS[name](data_dir)
 
 
-__all__ = ["SOURCES", "Download", "SourceInfo", "find_source", "read_rows"]
+__all__ = ["OWN_FILMS", "SOURCES", "Download", "SourceInfo", "find_source", "read_rows"]

@@ -178,10 +178,11 @@ def check_start(recipe: "RecipeConfig", splits: "DatasetDict", *, has_folds: boo
     if is_same and not has_folds:
         return
     if is_same or shared != [OWN_FILMS]:
-        wanted = "nothing of" if has_folds else "the same split of"
+        names = ", ".join(shared)
+        wanted = f"nothing of {names}" if has_folds else f"the same split of {names} or on nothing of it"
         raise UsageError(
-            f"Expected a backbone that was trained on {wanted} {', '.join(shared)}, or on other films, got "
-            f"'{recipe.backbone}', which may have seen films that the new model is measured on. Name another backbone."
+            f"Expected a backbone that was trained on {wanted}, got '{recipe.backbone}', which may have "
+            "seen films that the new model is measured on. Name another backbone."
         )
     if PartialState().is_main_process:
         sys.stderr.write(

@@ -88,7 +88,7 @@ def serve_page(model_dir: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "hf_fracture.cli", "demo", "--model", str(model_dir), "--port", str(port)]
+    command = [sys.executable, "-m", "hf_fracture", "demo", "--model", str(model_dir), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}/"
     try:

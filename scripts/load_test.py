@@ -110,7 +110,7 @@ def serve_page(model: str | None, folder: Path) -> Page:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "hf_fracture.cli", "demo", "--port", str(port)]
+    command = [sys.executable, "-m", "hf_fracture", "demo", "--port", str(port)]
     environment = {**os.environ, "TMPDIR": str(folder), "HF_FRACTURE_KEEP_SECONDS": str(KEEP_SECONDS)}
     log = folder / "log.txt"
     with log.open("wb") as stream:

@@ -43,7 +43,7 @@ def main() -> None:
     empty, page = [], []
     for _ in range(args.runs):
         empty.append(time_start([sys.executable, "-c", EMPTY, "{port}"]))
-        page.append(time_start([sys.executable, "-m", "hf_fracture.cli", "demo", "--port", "{port}", *model]))
+        page.append(time_start([sys.executable, "-m", "hf_fracture", "demo", "--port", "{port}", *model]))
     ratio = statistics.median(second / first for first, second in zip(empty, page, strict=True))
     report = {
         "empty_seconds": empty,

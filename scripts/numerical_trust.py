@@ -65,7 +65,7 @@ def ask_processes(model_dir: Path, folder: Path, number: int) -> Probabilities:
     """Return the probabilities that so many processes give, each for its share of the films in a folder."""
     found: dict[str, float] = {}
     for shard in range(1, number + 1):
-        command = [sys.executable, "-m", "hf_fracture.cli", "predict", str(folder), "--model", str(model_dir)]
+        command = [sys.executable, "-m", "hf_fracture", "predict", str(folder), "--model", str(model_dir)]
         answer = subprocess.run(
             [*command, "--json", "--shard", f"{shard}/{number}"], capture_output=True, text=True, check=True
         )

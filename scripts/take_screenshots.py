@@ -74,7 +74,7 @@ def main() -> None:
 @contextlib.contextmanager
 def serve_page(model: str | None) -> Iterator[str]:
     """Run `hf-fracture demo` in a process of its own and yield its address."""
-    command = [sys.executable, "-m", "hf_fracture.cli", "demo", *(["--model", model] if model else [])]
+    command = [sys.executable, "-m", "hf_fracture", "demo", *(["--model", model] if model else [])]
     process = subprocess.Popen(command, cwd=REPOSITORY_DIR, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

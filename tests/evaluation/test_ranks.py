@@ -49,7 +49,7 @@ def test_two_processes_gather_each_film_once_in_order(tmp_path: Path) -> None:
 def test_two_processes_write_the_evaluation_of_one(model_dir: Path, dataset_dir: Path, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    command = ["-m", "hf_fracture.cli", "evaluate", str(model_dir), str(dataset_dir), "--resamples", "50"]
+    command = ["-m", "hf_fracture", "evaluate", str(model_dir), str(dataset_dir), "--resamples", "50"]
     launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(REPOSITORY)}
     for name, prefix in {"one": [], "two": launch}.items():

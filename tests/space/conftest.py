@@ -82,7 +82,7 @@ class ServedPage:
         self.url = f"http://127.0.0.1:{self.port}/"
         self.log_path = log_path
         self.temporary_dir = temporary_dir
-        command = [sys.executable, "-m", "hf_fracture.cli", "demo", "--model", str(model_dir), "--port", str(self.port)]
+        command = [sys.executable, "-m", "hf_fracture", "demo", "--model", str(model_dir), "--port", str(self.port)]
         with log_path.open("w") as log:
             self.process = subprocess.Popen(
                 command,

@@ -1,8 +1,8 @@
-"""Train with one process, with one that accumulates, and with two; print the trajectories as JSON.
+"""Train with one process, with one that accumulates, and with two, alone and taught; leave the trajectories as JSON.
 
 Run as a script: `debug_launcher` forks, which is safe only before torch has started threads.
 
-    python ranks.py WORK_DIR BACKBONE
+    python ranks.py WORK_DIR BACKBONE TEACHER
 """
 
 import json
@@ -21,7 +21,7 @@ STILL = {
 }
 
 
-def train(work_dir: str, name: str, backbone: str, arguments: dict[str, Any]) -> None:
+def train(work_dir: str, name: str, backbone: str, recipe: dict[str, Any], arguments: dict[str, Any]) -> None:
     """Train on phantoms, and leave the losses and the weights in WORK_DIR/NAME.json."""
     import datasets
     import numpy as np
@@ -47,7 +47,7 @@ def train(work_dir: str, name: str, backbone: str, arguments: dict[str, Any]) ->
             early_stopping_epochs=0,
             ema_decay=0.9,
             freeze_epochs=1,
-            **STILL,  # type: ignore[arg-type]
+            **{**STILL, **recipe},
         ),
         FractureTrainingArguments(
             output_dir=f"{work_dir}/{name}",
@@ -73,16 +73,21 @@ def train(work_dir: str, name: str, backbone: str, arguments: dict[str, Any]) ->
     Path(work_dir, f"{name}.json").write_text(json.dumps(content))
 
 
-def main(work_dir: str, backbone: str) -> None:
-    """Train in the three ways; the two processes first, while nothing has run in this one."""
+def main(work_dir: str, backbone: str, teacher: str) -> None:
+    """Train in the three ways, alone and taught; the two processes first, while nothing has run in this one."""
     from accelerate import debug_launcher
 
     import hf_fracture.training.trainer  # noqa: F401 - imported once, before the fork
 
-    debug_launcher(train, (work_dir, "two ranks", backbone, {"per_device_train_batch_size": 4}), num_processes=2)
-    train(work_dir, "one rank", backbone, {"per_device_train_batch_size": 8})
+    taught = {"teacher": teacher, "teacher_image_size": 64}
+    half, whole = {"per_device_train_batch_size": 4}, {"per_device_train_batch_size": 8}
     accumulated = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
-    train(work_dir, "accumulated", backbone, accumulated)
+    debug_launcher(train, (work_dir, "two ranks", backbone, {}, half), num_processes=2)
+    debug_launcher(train, (work_dir, "two ranks, taught", backbone, taught, half), num_processes=2)
+    train(work_dir, "one rank", backbone, {}, whole)
+    train(work_dir, "accumulated", backbone, {}, accumulated)
+    train(work_dir, "one rank, taught", backbone, taught, whole)
+    train(work_dir, "accumulated, taught", backbone, taught, accumulated)
 
 
 if __name__ == "__main__":

@@ -14,34 +14,44 @@ from typing import Any
 import numpy as np
 import pytest
 
-TRIED = ("one rank", "accumulated", "two ranks")
+WAYS = ("one rank", "accumulated", "two ranks")
 
 
 @pytest.fixture(scope="module")
 def trajectories(
-    phantom_splits: Any, tiny_convnext_dir: Path, tmp_path_factory: pytest.TempPathFactory
+    phantom_splits: Any, tiny_convnext_dir: Path, tiny_backbone_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
     work_dir = tmp_path_factory.mktemp("ranks")
     phantom_splits.save_to_disk(str(work_dir / "splits"))
     subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("ranks.py")), str(work_dir), str(tiny_convnext_dir)],
+        [sys.executable, Path(__file__).with_name("ranks.py"), work_dir, tiny_convnext_dir, tiny_backbone_dir],
         check=True,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=600,
     )
-    return {name: json.loads((work_dir / f"{name}.json").read_text()) for name in TRIED}
+    names = [way + taught for way in WAYS for taught in ("", ", taught")]
+    return {name: json.loads((work_dir / f"{name}.json").read_text()) for name in names}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["accumulated", "two ranks"])
-def test_divided_batch_takes_the_steps_of_the_whole_one(trajectories: dict[str, dict[str, Any]], name: str) -> None:
-    whole, divided = trajectories["one rank"], trajectories[name]
+@pytest.mark.parametrize("way", ["accumulated", "two ranks"])
+def test_divided_batch_takes_the_steps_of_the_whole_one(trajectories: dict[str, dict[str, Any]], way: str) -> None:
+    whole, divided = trajectories["one rank"], trajectories[way]
     assert len(whole["losses"]) == 9
     np.testing.assert_allclose(divided["losses"], whole["losses"], rtol=1e-4, err_msg="the losses drift apart")
     np.testing.assert_allclose(divided["validation"], whole["validation"], rtol=1e-3, atol=1e-5)
     for key, total in whole["weights"].items():
         assert divided["weights"][key] == pytest.approx(total, rel=1e-3, abs=1e-3), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["accumulated", "two ranks"])
+def test_teacher_teaches_divided_batches_almost_alike(trajectories: dict[str, dict[str, Any]], way: str) -> None:
+    taught, alone = trajectories["one rank, taught"], trajectories["one rank"]
+    assert np.min(np.subtract(taught["losses"], alone["losses"])) > 0.1, "what the teacher asks is a part of the loss"
+    # Almost: the teacher's features are standardized by what one process sees at once.
+    np.testing.assert_allclose(trajectories[f"{way}, taught"]["losses"], taught["losses"], rtol=0.01)
 
 
 @pytest.mark.slow
@@ -55,7 +65,7 @@ def test_two_processes_of_torchrun_write_one_model_and_speak_with_one_voice(
     prepared_phantoms_dir: Path, tiny_convnext_dir: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "hf_fracture.cli", "train", str(prepared_phantoms_dir), "--backbone", str(tiny_convnext_dir)]
+    command += ["-m", "hf_fracture", "train", str(prepared_phantoms_dir), "--backbone", str(tiny_convnext_dir)]
     command += ["--out", str(tmp_path / "run"), "--image_size", "32", "--evidence_weight", "0", "--use_cpu", "true"]
     command += ["--bf16", "false", "--num_train_epochs", "1", "--per_device_train_batch_size", "4"]
     done = subprocess.run(
@@ -83,7 +93,7 @@ def test_gpu_learns_in_bf16_and_under_fsdp(
     prepared_phantoms_dir: Path, tiny_convnext_dir: Path, tmp_path: Path, sharding: str
 ) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "1"]
-    command += ["-m", "hf_fracture.cli", "train", str(prepared_phantoms_dir), "--backbone", str(tiny_convnext_dir)]
+    command += ["-m", "hf_fracture", "train", str(prepared_phantoms_dir), "--backbone", str(tiny_convnext_dir)]
     command += ["--out", str(tmp_path / "run"), "--image_size", "64", "--evidence_weight", "0", "--bf16", "true"]
     command += ["--num_train_epochs", "2", *(["--fsdp", sharding] if sharding else [])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

@@ -32,7 +32,7 @@ from hf_fracture.cli.train import MODEL_NAME
 from hf_fracture.evaluation.alterations import DEGRADATIONS
 from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, estimate
 from hf_fracture.evaluation.calibration import probability_of
-from hf_fracture.evaluation.comparison import measure_differences
+from hf_fracture.evaluation.comparison import judge_difference, measure_differences
 from hf_fracture.evaluation.figures import Resampling
 from hf_fracture.evaluation.films import load_splits, name_film
 from hf_fracture.evaluation.measured_model import build_film_reader
@@ -263,19 +263,6 @@ def estimate_share(hits: Sequence[float], groups: Sequence[str]) -> Estimate:
     return estimate(float(values.mean()), resampled["mean"], num_groups=len(set(groups)), is_share=True)
 
 
-def judge(difference: Mapping[str, float]) -> str:
-    """Put the interval of a difference of AUROC into words.
-
-    >>> judge({"value": 0.02, "lower": 0.01, "upper": 0.03})
-    'better'
-    >>> judge({"value": 0.02, "lower": -0.01, "upper": 0.05})
-    'no difference shown'
-    """
-    if difference["lower"] > 0:
-        return "better"
-    return "worse" if difference["upper"] < 0 else "no difference shown"
-
-
 def describe(
     name: str, folder: Path, reference: Path | None, films: Sequence[Mapping[str, Any]], splits: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -285,32 +272,31 @@ def describe(
     if not kept.is_file():
         write_json(kept, find_peaks(folder, answers, films))
     worse = answer_worse_copies(folder, answers, splits) if EXPERIMENTS[name].asks_worse_copies else None
-    difference: Any = ""
     worse_auroc: Any = ""
-    worse_difference: Any = ""
+    difference = worse_difference = None
     if worse is not None:
         worse_auroc = measure_alterations(answers, {WORSE_COPY: worse}, threshold=0.5)[0].auroc.to_dict()
     if reference is not None:
         other = read_predictions(reference / PREDICTIONS_NAME)
         if not np.array_equal(answers.ids, other.ids):
             raise SystemExit(f"'{folder}' and '{reference}' answer other films. Remove one and run it again.")
-        difference = measure_differences(answers, other, Resampling())["auroc"].to_dict()
+        difference = measure_differences(answers, other, Resampling())["auroc"]
         if worse is not None:
             other = answer_worse_copies(reference, other, splits)
-            worse_difference = measure_differences(worse, other, Resampling())["auroc"].to_dict()
+            worse_difference = measure_differences(worse, other, Resampling())["auroc"]
     experiment, peaks = EXPERIMENTS[name], read_json(kept)
     return {
         "hypothesis": experiment.hypothesis,
         "change": ", ".join(f"{key} {value}" for key, value in experiment.fields.items()),
         "against": experiment.against,
         "AUROC": result["pooled"]["metrics"]["auroc"],
-        "difference": difference,
-        "verdict": judge(difference) if difference else "",
+        "difference": difference.to_dict() if difference else "",
+        "verdict": judge_difference(difference) if difference else "",
         "average precision": result["pooled"]["metrics"]["average_precision"],
         "peak in region, of detected": peaks["peak_in_region"],
         f"AUROC, {WORSE_COPY}": worse_auroc,
-        "its difference": worse_difference,
-        "its verdict": judge(worse_difference) if worse_difference else "",
+        "its difference": worse_difference.to_dict() if worse_difference else "",
+        "its verdict": judge_difference(worse_difference) if worse_difference else "",
         "minutes": round(result["seconds"] / 60, 1),
         "AUROC of the folds": result["summary"]["auroc"],
         "specificity at screening": result["pooled"]["operating_points"]["screening"]["specificity"],

@@ -32,7 +32,14 @@ from hf_fracture.explain.closed_form import PooledHead, closed_form_grad_cam, re
 from hf_fracture.explain.localization import score_map
 from hf_fracture.inference.classifier import FractureClassifier
 from hf_fracture.inference.engine import TorchEngine
-from hf_fracture.models.checkpoint import load_model, read_json, read_preprocessing, read_record, write_json
+from hf_fracture.models.checkpoint import (
+    hash_weights,
+    load_model,
+    read_json,
+    read_preprocessing,
+    read_record,
+    write_json,
+)
 
 RESULT_PATH: Final = Path(__file__).resolve().parent / "results" / "candidates.json"
 WORSE_COPIES: Final = ("JPEG quality 30", "phone photograph")
@@ -72,6 +79,7 @@ def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None
         "seed": run["training_arguments"]["seed"],
         "specificity at screening": figures["screening/specificity"].to_dict(),
         "recipe": {**run["recipe"], **run["training_arguments"]},
+        "weights": hash_weights(model_dir)[:12],
     }
     return row, answers
 

@@ -312,16 +312,23 @@ def _render_file(described: Sequence[str]) -> str:
 
 
 def _render_family(content: Mapping[str, Any]) -> str:
-    """Render the members, and what was tried in their place."""
-    tried = content.get("tried")
-    if not tried:
-        return results.render_family(content)
-    words = (
-        "**What was tried in their place**: one seed of each beside the same seed of the member that was kept, on the "
-        "validation films that chose. The interval is that of films; what another seed may change is not in it. Where "
-        "one was thought of as a member before, its test split has been read, and that figure is kept."
-    )
-    return "\n\n".join([results.render_family(content), words, _render_rows(list(tried.items()), named=True)])
+    """Render the members, what the mean of their seeds reaches, and what was tried in their place."""
+    parts = [results.render_family(content)]
+    averaged = [(name, row["seeds averaged"]) for name, row in content["members"].items() if row.get("seeds averaged")]
+    if averaged:
+        words = (
+            "**The seeds asked together**: the mean of their answers, on validation, where each chose its epoch. Not "
+            "shipped, since it costs as many passes; a student that the seeds teach would hardly reach more."
+        )
+        parts += [words, _render_rows(averaged, named=True)]
+    if content.get("tried"):
+        words = (
+            "**What was tried in their place**: one seed of each beside the same seed of the member that was kept, on "
+            "the validation films that chose. The interval is that of films; what another seed may change is not in "
+            "it. Where one was thought of as a member before, its test split has been read, and that figure is kept."
+        )
+        parts += [words, _render_rows(list(content["tried"].items()), named=True)]
+    return "\n\n".join(parts)
 
 
 def _reduce_experiments(experiments: Mapping[str, Any]) -> dict[str, Any]:

@@ -177,6 +177,21 @@ def measure_differences(first: Predictions, second: Predictions, resampling: Res
     }
 
 
+def judge_difference(difference: Estimate) -> str:
+    """Put the interval of a difference into words, for a figure of which more is better.
+
+    >>> judge_difference(Estimate(value=0.02, lower=0.01, upper=0.03, method="wald"))
+    'better'
+    >>> judge_difference(Estimate(value=0.02, lower=-0.01, upper=0.05, method="wald"))
+    'no difference shown'
+    """
+    if difference.lower is not None and difference.lower > 0:
+        return "better"
+    if difference.upper is not None and difference.upper < 0:
+        return "worse"
+    return "no difference shown"
+
+
 def count_discordant(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> DiscordantFilms:
     """Count the films on which exactly one model is right, and test whether both are right equally often.
 

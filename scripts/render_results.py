@@ -90,15 +90,15 @@ RESULTS: Final = (
     (
         "candidates",
         "Trainings that were candidates to be shipped",
-        "On validation, which also chose the epoch that each kept. What each tried stands in its name. How often the "
-        "peak of the map lies in the marked region of the fractures that it calls (two other ways of drawing the map "
-        "are in the file), and what worse copies of the same films cost.",
+        "On validation, which also chose the epoch that each kept. What each tried stands in its name; differences are "
+        "those from the first. How often the peak of the map lies in the marked region of the fractures that it calls "
+        "(two other ways of drawing the map are in the file), and what worse copies of the same films cost.",
         "scripts/compare_candidates.py",
     ),
     (
         "rejected",
         "A candidate that is not shipped",
-        "The last of the candidates above. On validation alone it would have been shipped: its map finds more "
+        "The candidate above with frozen layers. On validation alone it would have been shipped: its map finds more "
         "fractures, at no loss of ranking that could be shown. Its reading of the test split then showed what "
         "validation had not been asked: its answers change more often on worse copies of a film, another "
         "collection is ranked worse, and more films of bone_break are refused (by a gate that was fitted on drawn "

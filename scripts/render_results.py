@@ -47,7 +47,8 @@ RESULTS: Final = (
         "campaign",
         "Ideas, one at a time",
         "Each changes one thing of another and is measured on the same group-disjoint folds of training and validation "
-        "films; the test split is not read. A verdict follows from the interval of the paired difference.",
+        "films; the test split is not read. A verdict follows from the interval of the paired difference, over "
+        "films, and from the largest difference that another seed alone makes.",
         "scripts/campaign.py",
     ),
     (

@@ -58,6 +58,7 @@ BASE: Final[Mapping[str, Any]] = {
     "learning_rate": 2e-4,
     "early_stopping_epochs": 0,
 }
+BALANCED: Final[Mapping[str, Any]] = {"class_weights": "none", "sampling": "balanced"}
 LAST_EPOCH: Final = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 """Nothing is chosen while an experiment trains: more epochs are no more chances."""
 WORSE_COPY: Final = "JPEG quality 30"
@@ -133,7 +134,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
     ),
     "balanced sampling": Experiment(
         hypothesis="Fractured films drawn as often as others give positions more to learn from than class weights do",
-        fields={"class_weights": "none", "sampling": "balanced"},
+        fields=BALANCED,
     ),
     **{
         f"{ANOTHER_SEED}, {seed}": Experiment(
@@ -142,13 +143,16 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = {
         for seed in SEEDS
     },
     **{
-        f"evidence weight 1, seed {seed}": Experiment(
-            hypothesis="What twice the weight gave with one seed, it gives with others",
-            fields={"evidence_weight": 1},
+        f"balanced sampling, seed {seed}": Experiment(
+            hypothesis="What balanced sampling gave with one seed, it gives with others",
+            fields=BALANCED,
             against=f"{ANOTHER_SEED}, {seed}",
         )
         for seed in SEEDS
     },
+    "balanced sampling, evidence weight 1": Experiment(
+        hypothesis="Two gains add up", fields={"evidence_weight": 1}, against="balanced sampling"
+    ),
     "half of the films": Experiment(
         hypothesis="Learning curve: half of the training films, twice the epochs, so as many steps",
         fields={"num_train_epochs": 8},

@@ -5,12 +5,12 @@
 DATASET: prepared FracAtlas. WEIGHTS_DIR: holds `resnet-18-c4-imagenet` (and `resnet-50-c4-imagenet` for its row).
 Train and validation are pooled and divided into folds; the test split is not read. Each experiment is one
 `hf-fracture crossval` under WORK_DIR, so that an interrupted one goes on with the fold where it was; after each the log
-is written to scripts/results/campaign.json: figures of all out-of-fold answers, the paired difference from the
-experiment it changes, the share of detected fractures in whose marked region the map's peak lies, the same difference
-on JPEG of quality 30 where an idea may matter there, and verdicts that follow from the intervals and from what another
-seed makes. All experiments see the same folds, and take their last epoch. Compute: a quarter of an hour of one core for
-most, ResNet-50 four times as much. On several cores, run `--only base` first, then one process of one thread
-(OMP_NUM_THREADS=1) for each part of the names, and once more without `--only` to collect the log.
+is written to scripts/results/campaign.json: figures of all out-of-fold answers; the paired difference from the
+experiment it changes, within folds; the share of detected fractures in whose marked region the map's peak lies; the
+same difference on JPEG of quality 30 where an idea may matter there; and verdicts that follow from the intervals and
+from what another seed makes. All experiments see the same folds, and take their last epoch. Compute: a quarter of an
+hour of one core for most, ResNet-50 four times as much. On several cores, run `--only base` first, then one process of
+one thread (OMP_NUM_THREADS=1) for each part of the names, and once more without `--only` to collect the log.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import yaml
 from datasets import concatenate_datasets
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hf_fracture.cli.crossval import PREDICTIONS_NAME, RESULT_NAME
@@ -30,10 +31,10 @@ from hf_fracture.cli.evaluate import read_altered
 from hf_fracture.cli.main import main as run_command
 from hf_fracture.cli.train import MODEL_NAME
 from hf_fracture.evaluation.alterations import DEGRADATIONS
-from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, estimate
+from hf_fracture.evaluation.bootstrap import Estimate, bootstrap, count_rarer_groups, estimate
 from hf_fracture.evaluation.calibration import probability_of
-from hf_fracture.evaluation.comparison import judge_difference, measure_differences
-from hf_fracture.evaluation.figures import Resampling
+from hf_fracture.evaluation.comparison import judge_difference
+from hf_fracture.evaluation.curves import RankedFilms
 from hf_fracture.evaluation.films import load_splits, name_film
 from hf_fracture.evaluation.measured_model import build_film_reader
 from hf_fracture.evaluation.predictions import Predictions, predict_dataset, read_predictions, write_predictions
@@ -278,6 +279,27 @@ def estimate_share(hits: Sequence[float], groups: Sequence[str]) -> Estimate:
     return estimate(float(values.mean()), resampled["mean"], num_groups=len(set(groups)), is_share=True)
 
 
+def measure_difference(answers: Predictions, others: Predictions) -> Estimate:
+    """Return the difference of AUROC, the mean of that in each fold, with its interval over groups.
+
+    Films of different folds are not ranked against each other: their scores come from networks whose scales differ by
+    chance, which neither experiment is to blame for.
+    """
+    folds = [np.flatnonzero(answers.subgroups["fold"] == fold) for fold in np.unique(answers.subgroups["fold"])]
+    ranked = [[RankedFilms(found.y_true[fold], found.y_prob[fold]) for fold in folds] for found in (answers, others)]
+
+    def measure(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        first, second = (
+            np.mean([films.count_calls(weights[:, fold]).auroc() for films, fold in zip(found, folds, strict=True)], 0)
+            for found in ranked
+        )
+        return {"auroc": first - second}
+
+    value = float(measure(np.ones((1, len(answers))))["auroc"][0])
+    num_groups = count_rarer_groups(answers.group_ids, answers.y_true)
+    return estimate(value, bootstrap(measure, answers.group_ids)["auroc"], num_groups=num_groups)
+
+
 def describe(
     name: str, folder: Path, reference: Path | None, films: Sequence[Mapping[str, Any]], splits: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -295,16 +317,17 @@ def describe(
         other = read_predictions(reference / PREDICTIONS_NAME)
         if not np.array_equal(answers.ids, other.ids):
             raise SystemExit(f"'{folder}' and '{reference}' answer other films. Remove one and run it again.")
-        difference = measure_differences(answers, other, Resampling())["auroc"]
+        difference = measure_difference(answers, other)
         if worse is not None:
             other = answer_worse_copies(reference, other, splits)
-            worse_difference = measure_differences(worse, other, Resampling())["auroc"]
+            worse_difference = measure_difference(worse, other)
     experiment, peaks = EXPERIMENTS[name], read_json(kept)
     return {
         "hypothesis": experiment.hypothesis,
         "change": ", ".join(f"{key} {value}" for key, value in experiment.fields.items()),
         "against": experiment.against,
         "AUROC": result["pooled"]["metrics"]["auroc"],
+        "mean AUROC of the folds": round(result["summary"]["auroc"]["mean"], 4),
         "difference": difference.to_dict() if difference else "",
         "verdict": judge_difference(difference) if difference else "",
         "average precision": result["pooled"]["metrics"]["average_precision"],

@@ -47,8 +47,9 @@ RESULTS: Final = (
         "campaign",
         "Ideas, one at a time",
         "Each changes one thing of another and is measured on the same group-disjoint folds of training and validation "
-        "films; the test split is not read. A verdict follows from the interval of the paired difference, over "
-        "films, and from the largest difference that another seed alone makes.",
+        "films; the test split is not read. The difference is the mean of those within the folds, whose networks "
+        "differ in scale; a verdict follows from its interval, which resamples groups of films, and from the "
+        "largest difference that another seed alone makes.",
         "scripts/campaign.py",
     ),
     (
@@ -334,7 +335,14 @@ def _render_family(content: Mapping[str, Any]) -> str:
 
 def _reduce_experiments(experiments: Mapping[str, Any]) -> dict[str, Any]:
     """Choose of every experiment what a reader needs to judge it: all say what they change of the base."""
-    shown = ("AUROC", "difference", "verdict", "average precision", "peak in region, of detected")
+    shown = (
+        "AUROC",
+        "mean AUROC of the folds",
+        "difference",
+        "verdict",
+        "average precision",
+        "peak in region, of detected",
+    )
     rows, asked = {}, any(row["its difference"] for row in experiments.values())
     for name, row in experiments.items():
         before = "" if row["against"] in ("", "base") else f"{row['against']}, with "

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from hf_fracture.evaluation.predictions import build_predictions
 from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, hash_weights
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -55,6 +57,25 @@ def test_every_experiment_of_the_campaign_is_a_recipe(tmp_path: Path, monkeypatc
         check_recipe({"backbone": experiment.weights, **campaign.LAST_EPOCH, **fields}, tmp_path)
         seen.append((fields, experiment.train_share, experiment.weights))
     assert all(seen.count(one) == 1 for one in seen), "no two experiments are the same"
+
+
+def test_scale_of_a_fold_is_no_difference_between_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = load_script("campaign", monkeypatch)
+    rng = np.random.default_rng(0)
+    labels, folds = rng.integers(0, 2, 200), np.repeat(["1", "2"], 100)
+    scores = labels + rng.normal(size=200)
+
+    def answer(values: Any) -> Any:
+        names = [str(index) for index in range(200)]
+        subgroups = {"fold": folds.tolist()}
+        return build_predictions(
+            ids=names, group_ids=names, y_true=labels, logit_difference=values, subgroups=subgroups
+        )
+
+    shifted, sharper = answer(scores + 2 * (folds == "2")), answer(scores + labels)
+    found = campaign.measure_difference(shifted, answer(scores))
+    assert found.value == 0
+    assert campaign.measure_difference(sharper, shifted).lower > 0.05
 
 
 def test_every_member_of_the_family_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

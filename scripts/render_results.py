@@ -340,7 +340,6 @@ def _reduce_experiments(experiments: Mapping[str, Any]) -> dict[str, Any]:
         "mean AUROC of the folds",
         "difference",
         "verdict",
-        "average precision",
         "peak in region, of detected",
     )
     rows, asked = {}, any(row["its difference"] for row in experiments.values())
@@ -433,10 +432,10 @@ def _render_rows(rows: Sequence[tuple[str, Any]], *, named: bool) -> str:
     cells = [[*([name] if named else []), *(row.get(column, "") for column in shown)] for name, row in leaves]
     more = []
     if len(columns) > len(shown):
-        more.append(f"{len(columns) - len(shown)} further columns")
+        more.append(f"{len(columns) - len(shown)} further column{'s' * (len(columns) > len(shown) + 1)}")
     if len(cells) > MAX_ROWS:
-        more.append(f"{len(cells) - MAX_ROWS} further rows")
-    note = f"\n\n{' and '.join(more)} are in the file." if more else ""
+        more.append(f"{len(cells) - MAX_ROWS} further row{'s' * (len(cells) > MAX_ROWS + 1)}")
+    note = f"\n\nThe file has {' and '.join(more)}." if more else ""
     return render_table(header, cells[:MAX_ROWS]) + note
 
 

@@ -228,7 +228,7 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def average_seeds(folders: Mapping[int, Path]) -> dict[str, Any]:
-    """Measure the mean of the seeds' answers, which bounds what a student taught by all of them could learn.
+    """Measure the mean of the seeds' answers: what asking all of them would add.
 
     Args:
         folders: Of each seed's evaluation on the same films.

@@ -320,7 +320,7 @@ def _render_family(content: Mapping[str, Any]) -> str:
     if averaged:
         words = (
             "**The seeds asked together**: the mean of their answers, on validation, where each chose its epoch. Not "
-            "shipped, since it costs as many passes; a student that the seeds teach would hardly reach more."
+            "shipped, since it costs as many passes; it says what there would be to learn for a student of all of them."
         )
         parts += [words, _render_rows(averaged, named=True)]
     if content.get("tried"):

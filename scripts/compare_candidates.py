@@ -2,18 +2,22 @@
 
     python scripts/compare_candidates.py DATASET NAME=MODEL [NAME=MODEL ...]
 
-Reads the validation split only. For each model: ranking with intervals over groups, the paired difference of its AUROC
-from the first model named, and how often the peak of its map lies in the marked region of a fracture that it calls at
-its balanced threshold: for Grad-CAM drawn by the two kernels of `Letterbox.map_to_film`, and for averaged Grad-CAM; and
-what worse copies of the same films do to ranking and calls, since a map that gains by losing there is no gain.
+Reads the validation split only. For each model: ranking with intervals over groups; how often the peak of its map lies
+in the marked region of a fracture that it calls at its balanced threshold, for Grad-CAM drawn by the two kernels of
+`Letterbox.map_to_film` and for averaged Grad-CAM; what worse copies of the same films do to ranking and calls, since a
+map that gains by losing there is no gain; and paired differences from the first model named, of the AUROC and of the
+share of all marked films, called or not, whose peak lies in the region.
 The epoch that a training kept, its temperature and its thresholds were chosen on the same films, for all models alike.
-Writes scripts/results/candidates.json. Compute: six minutes a model.
+Writes scripts/results/candidates.json, where models that are not named keep their rows. Compute: six minutes a model.
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hf_fracture.cli.evaluate import read_altered
@@ -46,8 +50,25 @@ WORSE_COPIES: Final = ("JPEG quality 30", "phone photograph")
 """The alterations of `DEGRADATIONS` that told two candidates apart on the test split."""
 
 
-def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None) -> tuple[dict[str, Any], Predictions]:
-    """Return a model's row and its answers.
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What paired differences of a model are made from.
+
+    Attributes:
+        name: Of the model.
+        answers: Of all films.
+        peaks_inside: (M,) of each marked film, whether the peak of the map drawn by splines lies in a region.
+    """
+
+    name: str
+    answers: Predictions
+    peaks_inside: NDArray[np.bool_]
+
+
+def measure_candidate(
+    name: str, model_dir: Path, films: Any, reference: Measured | None
+) -> tuple[dict[str, Any], Measured]:
+    """Return a model's row and what later ones are compared with.
 
     Raises:
         SystemExit: If the model has no operating points, or no map in closed form.
@@ -66,46 +87,74 @@ def measure_candidate(model_dir: Path, films: Any, reference: Predictions | None
     }
     effects = measure_alterations(answers, altered, threshold=threshold)
     run = read_json(model_dir / "run.json")
-    peaks = measure_peaks(model_dir, head, marked_films(films), threshold)
+    marked = marked_films(films)
+    groups = [row["group_id"] for row in marked]
+    called, inside = find_peaks(model_dir, head, marked, threshold)
+    called_groups = [group for group, is_called in zip(groups, called, strict=True) if is_called]
+    peaks = {
+        f"peak in region, {name}": estimate_mean(hits[called].astype(float).tolist(), called_groups, is_share=True)
+        for name, hits in inside.items()
+    }
+    measured = Measured(name=name, answers=answers, peaks_inside=inside["spline"])
     row = {
         "AUROC": figures["auroc"].to_dict(),
-        "difference": measure_differences(answers, reference, Resampling())["auroc"].to_dict() if reference else "",
+        **compare(measured, reference, groups),
         "average precision": figures["average_precision"].to_dict(),
         "peak in region, spline": peaks["peak in region, spline"],
         **{f"AUROC, {effect.name}": effect.auroc.to_dict() for effect in effects},
         **{f"calls that change, {effect.name}": effect.flipped_fraction.to_dict() for effect in effects},
         "training minutes": round(run["seconds"] / 60),
+        "detected of marked": f"{len(called_groups)} of {len(marked)}",
         **peaks,
         "seed": run["training_arguments"]["seed"],
         "specificity at screening": figures["screening/specificity"].to_dict(),
         "recipe": {**run["recipe"], **run["training_arguments"]},
         "weights": hash_weights(model_dir)[:12],
     }
-    return row, answers
+    return row, measured
 
 
-def measure_peaks(model_dir: Path, head: PooledHead, films: list[dict[str, Any]], threshold: float) -> dict[str, Any]:
-    """Return how often the peak of each map hits, on the marked fractures whose probability reaches `threshold`."""
+def compare(measured: Measured, reference: Measured | None, groups: list[str]) -> dict[str, Any]:
+    """Return the paired differences from the reference, and its name; empty for the reference itself.
+
+    Args:
+        measured: Of the model.
+        reference: Of the first model.
+        groups: (M,) of the marked films.
+    """
+    if reference is None:
+        return {"beside": "", "difference": "", "difference of peak": ""}
+    moved = measured.peaks_inside.astype(float) - reference.peaks_inside
+    return {
+        "beside": reference.name,
+        "difference": measure_differences(measured.answers, reference.answers, Resampling())["auroc"].to_dict(),
+        "difference of peak": estimate_mean(moved.tolist(), groups),
+    }
+
+
+def find_peaks(
+    model_dir: Path, head: PooledHead, films: list[dict[str, Any]], threshold: float
+) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.bool_]]]:
+    """Return of each marked film whether its probability reaches `threshold`, and whether the peak of each map hits."""
     preprocessing = read_preprocessing(model_dir)
     engine = TorchEngine(model_dir, fractured_index=1)
     classifier = FractureClassifier.from_pretrained(model_dir, backend="torch")
-    hits: dict[str, list[float]] = {name: [] for name in (*get_args(Kernel), "averaged")}
-    groups = []
+    called = []
+    inside: dict[str, list[bool]] = {name: [] for name in (*get_args(Kernel), "averaged")}
     for row in tqdm(films, desc=model_dir.name, unit="film"):
         film = row["image"].convert("L")
         pixels = letterbox_pixels(film, preprocessing.size_px, preprocessing.mean, preprocessing.std)
         activations = engine.compute(pixels[None])
-        if activations.probabilities[0] < threshold or activations.feature_maps is None:
-            continue
+        if activations.feature_maps is None:
+            raise SystemExit(f"Expected feature maps of '{model_dir}', got none. Pass a ResNet or ConvNeXt.")
+        called.append(activations.probabilities[0] >= threshold)
         cells = closed_form_grad_cam(activations.feature_maps[0], head)
         _, letterbox = letterbox_image(film, preprocessing.size_px)
         drawn = {kernel: letterbox.map_to_film(cells, kernel=kernel) for kernel in get_args(Kernel)}
         drawn["averaged"] = classifier.explain(film, "averaged_grad_cam").values
-        groups.append(row["group_id"])
         for name, values in drawn.items():
-            hits[name].append(score_map(values, row["boxes"]).peak_in_region)
-    shares = {f"peak in region, {name}": estimate_mean(found, groups, is_share=True) for name, found in hits.items()}
-    return {"detected of marked": f"{len(groups)} of {len(films)}", **shares}
+            inside[name].append(score_map(values, row["boxes"]).peak_in_region > 0)
+    return np.array(called, bool), {name: np.array(hits) for name, hits in inside.items()}
 
 
 def main() -> None:
@@ -115,13 +164,14 @@ def main() -> None:
     parser.add_argument("models", nargs="+", metavar="NAME=MODEL")
     args = parser.parse_args()
     films = select_split(load_splits(args.dataset), "validation")
+    models = {name: Path(folder) for name, _, folder in (named.partition("=") for named in args.models)}
+    published = read_json(RESULT_PATH) if RESULT_PATH.is_file() else {}
     rows: dict[str, Any] = {}
-    reference = None
-    for named in args.models:
-        name, _, folder = named.partition("=")
-        rows[name], answers = measure_candidate(Path(folder), films, reference)
-        reference = reference or answers
-        write_json(RESULT_PATH, rows)
+    reference: Measured | None = None
+    for name, folder in models.items():
+        rows[name], measured = measure_candidate(name, folder, films, reference)
+        reference = reference or measured
+        write_json(RESULT_PATH, {**rows, **{other: row for other, row in published.items() if other not in rows}})
 
 
 if __name__ == "__main__":

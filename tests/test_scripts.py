@@ -113,11 +113,46 @@ def test_rows_of_the_family_are_those_of_its_weights(tmp_path: Path, monkeypatch
     (tmp_path / "convnext" / "row.json").write_text(json.dumps({**row, "weights": "of another model"}))
     args = argparse.Namespace(only=["deepconvnet"], work_dir=tmp_path, seeds=[42])
     assert family.collect_row("default", args) == row
-    assert family.collect_row("resnet-50", args) == {}
     with pytest.raises(SystemExit, match="Measure convnext again"):
         family.collect_row("convnext", args)
-    with pytest.raises(SystemExit, match="'convnext' to be measured before 'convnext-untaught'"):
-        family.describe_trial("convnext-untaught", args)
+
+
+def test_rows_of_the_family_that_were_not_measured_again_stay_as_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = load_script("family", monkeypatch)
+    published = tmp_path / "family.json"
+    monkeypatch.setattr(family, "RESULT_PATH", published)
+    args = argparse.Namespace(only=["deepconvnet"], work_dir=tmp_path / "work", seeds=[42])
+    assert family.collect_row("resnet-50", args) == {}
+    trial = {"validation AUROC": 0.7}
+    for weights, found in ((hash_weights(DEFAULT_MODEL_DIR)[:12], trial), ("of another model", {})):
+        members = {"default": {"weights": weights, "ms per film": 70}}
+        published.write_text(json.dumps({"members": members, "tried": {"convnext-untaught": trial}}))
+        assert family.collect_row("convnext-untaught", args) == found
+    monkeypatch.setattr(family, "PLOT_DIR", tmp_path)
+    row = {"ms per film": 70, "AUROC": {"value": 0.9, "lower": 0.8, "upper": 1.0, "method": "wilson"}}
+    family.write({"default": row}, {"convnext-untaught": {**trial, "folder": "/not/published"}})
+    assert json.loads(published.read_text()) == {"members": {"default": row}, "tried": {"convnext-untaught": trial}}
+
+
+def test_candidates_are_compared_film_by_film_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = load_script("compare_candidates", monkeypatch)
+    rng = np.random.default_rng(0)
+    names, labels = [str(index) for index in range(200)], rng.integers(0, 2, 200)
+
+    def measure(name: str, noise: float, hit: int) -> Any:
+        scores = labels + rng.normal(scale=noise, size=200)
+        answers = build_predictions(ids=names, group_ids=names, y_true=labels, logit_difference=scores)
+        return candidates.Measured(name=name, answers=answers, peaks_inside=np.arange(50) < hit)
+
+    first, other = measure("first", 2, 25), measure("other", 0.2, 35)
+    assert set(candidates.compare(first, None, names[:50]).values()) == {""}
+    row = candidates.compare(other, first, names[:50])
+    assert row["beside"] == "first"
+    assert row["difference"]["lower"] > 0.1
+    assert row["difference of peak"]["value"] == pytest.approx(0.2)
+    assert 0.05 < row["difference of peak"]["lower"] < 0.15, "paired: 10 of 50 films moved, and none back"
 
 
 def test_small_model_is_asked_again_where_kaggle_is_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +160,7 @@ def test_small_model_is_asked_again_where_kaggle_is_at_hand(tmp_path: Path, monk
     monkeypatch.setattr(
         family, "describe_small", lambda args: {"AUROC, clean Kaggle": "measured" if args.kaggle else ""}
     )
+    monkeypatch.setattr(family, "RESULT_PATH", tmp_path / "none_published.json")
     default = {"training minutes": 80, "trained on": "1 CPU thread", "AUROC": 1}
     for kaggle, found in ((None, ""), (tmp_path, "measured"), (None, "measured")):
         row = family.measure_small_once(argparse.Namespace(work_dir=tmp_path, kaggle=kaggle), default)

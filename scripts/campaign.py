@@ -89,7 +89,8 @@ class Experiment:
 
 EXPERIMENTS: Final[Mapping[str, Experiment]] = {
     "base": Experiment(
-        hypothesis="The shipped recipe at 192 px and 4 epochs with its first layers frozen, to compare with",
+        hypothesis="The recipe of the second shipped model at 192 px and 4 epochs with its first layers frozen, to "
+        "compare with",
         against="",
         asks_worse_copies=True,
     ),

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR")
     args = parser.parse_args()
     shipped, rejected = describe(DEFAULT_MODEL_DIR), describe(args.model_dir)
-    rows = {name: {"shipped": value, "not shipped": rejected.get(name, "")} for name, value in shipped.items()}
+    rows = {name: {"shipped then": value, "not shipped": rejected.get(name, "")} for name, value in shipped.items()}
     write_json(RESULT_PATH, rows)
     print(RESULT_PATH)
 

@@ -11,7 +11,7 @@ seed of the member on the same validation films. Minutes are those of the first 
 `small` is the 8-bit file of `default`, and answers at its operating points. Speed is that of one film on onnxruntime
 with two threads, from the picture to the probability, the members in turn. Finished steps are not repeated; an
 interrupted training goes on where it was; `--only` leaves the rows of others as earlier calls left them in WORK_DIR, or
-as they are published where WORK_DIR never held them and the shipped model is the one that they stand beside.
+as they are published where WORK_DIR never held them; each says which weights it stands beside.
 `--train-only` stops before anything is measured, so that several processes of one thread (OMP_NUM_THREADS=1) can each
 take other `--seeds`; it trains the members, or what `--only` names. Writes scripts/results/family.json and
 docs/results/family.png and .svg. Compute: what the table's column of training minutes says, per seed, and ten minutes
@@ -63,7 +63,9 @@ PLOT_DIR: Final = HERE.parent / "docs" / "results"
 NUM_TIMED_FILMS: Final = 15
 TIMED_SIZE_PX: Final = (1200, 1500)
 RESNET_18: Final = "resnet-18-c4-imagenet"
-FROM_RANDOM: Final = {"pretrained": False, "evidence_weight": 0, "learning_rate": 1e-3}
+CLASS_WEIGHTS: Final = {"class_weights": "balanced", "sampling": "shuffled"}
+"""How the shipped recipe met rare fractures before it drew them as often as other films."""
+FROM_RANDOM: Final = {**CLASS_WEIGHTS, "pretrained": False, "evidence_weight": 0, "learning_rate": 1e-3}
 CONVNEXT: Final = {**FROM_RANDOM, "learning_rate": 3e-4, "num_stages": 3, "image_size": 160, "num_train_epochs": 12}
 SHIPPED_RECIPE: Final[Mapping[str, Any]] = yaml.safe_load((HERE / "default_model.yaml").read_text(encoding="utf-8"))
 
@@ -91,7 +93,13 @@ MEMBERS: Final[Mapping[str, Member]] = {
     "default": Member(what="Shipped: the best that answers in under 100 ms on two cores"),
     "resnet-50": Member(
         what="The deeper network that the wrist and edge projects use, three stages, 224 px",
-        fields={"image_size": 224, "frozen_layers": 2, "learning_rate": 1e-4, "num_train_epochs": 5},
+        fields={
+            **CLASS_WEIGHTS,
+            "image_size": 224,
+            "frozen_layers": 2,
+            "learning_rate": 1e-4,
+            "num_train_epochs": 5,
+        },
         weights="resnet-50-c4-imagenet",
     ),
     "convnext": Member(
@@ -109,14 +117,14 @@ MEMBERS: Final[Mapping[str, Member]] = {
 }
 
 TRIED: Final[Mapping[str, Member]] = {
-    "default-balanced": Member(
-        what="Fractured films drawn as often as others helped at 192 px, and may at 448 px",
-        fields={"class_weights": "none", "sampling": "balanced"},
+    "default-class-weights": Member(
+        what="Class weights instead of fractured films drawn as often as others: what was shipped before",
+        fields=CLASS_WEIGHTS,
         instead_of="default",
     ),
     "default-evidence-weight-1": Member(
-        what="Twice the weight of boxes and masks helped at 192 px, and may at 448 px",
-        fields={"evidence_weight": 1},
+        what="Twice the weight of boxes and masks helped at 192 px, and may at 448 px (with class weights)",
+        fields={**CLASS_WEIGHTS, "evidence_weight": 1},
         instead_of="default",
     ),
     "convnext-rate-1e-3-weight-1": Member(
@@ -228,6 +236,7 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         if len(reached) > 1
         else "",
         "seeds averaged": average_seeds({seed: args.work_dir / name / f"validation-{seed}" for seed in reached}),
+        **({"taught by": hash_weights(DEFAULT_MODEL_DIR)[:12]} if MEMBERS[name].has_teacher else {}),
         "folder": str(released),
         "weights": hash_weights(released)[:12],
     }
@@ -275,6 +284,7 @@ def describe_trial(name: str, args: argparse.Namespace) -> dict[str, Any]:
     tested = folder / "evaluation.json"
     return {
         "instead of": member,
+        "its weights": hash_weights(folders[member])[:12],
         "hypothesis": TRIED[name].what,
         "seed": seed,
         "validation AUROC": round(reached[name], 4),
@@ -436,11 +446,12 @@ def collect_row(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_published() -> dict[str, dict[str, Any]]:
-    """Return the published rows of members and trials by name; none where another model was shipped then."""
+    """Return the published rows of members and trials by name, without those of a model that is no longer shipped."""
     content = read_json(RESULT_PATH) if RESULT_PATH.is_file() else {"members": {}, "tried": {}}
-    if content["members"].get("default", {}).get("weights") != hash_weights(DEFAULT_MODEL_DIR)[:12]:
-        return {}
-    return {**content["members"], **content["tried"]}
+    rows = {**content["members"], **content["tried"]}
+    if rows.get("default", {}).get("weights") != hash_weights(DEFAULT_MODEL_DIR)[:12]:
+        rows = {name: row for name, row in rows.items() if name not in ("default", "small")}
+    return rows
 
 
 if __name__ == "__main__":

@@ -326,8 +326,9 @@ def _render_family(content: Mapping[str, Any]) -> str:
     if content.get("tried"):
         words = (
             "**What was tried in their place**: one seed of each beside the same seed of the member that was kept, on "
-            "the validation films that chose. The interval is that of films; what another seed may change is not in "
-            "it. Where one was thought of as a member before, its test split has been read, and that figure is kept."
+            "the validation films that chose; the weights of that one are named, since it may have been another than "
+            "the member above. The interval is that of films; what another seed may change is not in it. Where one was "
+            "thought of as a member before, its test split has been read, and that figure is kept."
         )
         parts += [words, _render_rows(list(content["tried"].items()), named=True)]
     return "\n\n".join(parts)

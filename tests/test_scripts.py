@@ -126,10 +126,11 @@ def test_rows_of_the_family_that_were_not_measured_again_stay_as_published(
     args = argparse.Namespace(only=["deepconvnet"], work_dir=tmp_path / "work", seeds=[42])
     assert family.collect_row("resnet-50", args) == {}
     trial = {"validation AUROC": 0.7}
-    for weights, found in ((hash_weights(DEFAULT_MODEL_DIR)[:12], trial), ("of another model", {})):
-        members = {"default": {"weights": weights, "ms per film": 70}}
-        published.write_text(json.dumps({"members": members, "tried": {"convnext-untaught": trial}}))
-        assert family.collect_row("convnext-untaught", args) == found
+    for weights in (hash_weights(DEFAULT_MODEL_DIR)[:12], "of another model"):
+        default = {"weights": weights, "ms per film": 70}
+        published.write_text(json.dumps({"members": {"default": default}, "tried": {"convnext-untaught": trial}}))
+        assert family.collect_row("convnext-untaught", args) == trial
+        assert family.collect_row("default", args) == ({} if weights == "of another model" else default)
     monkeypatch.setattr(family, "PLOT_DIR", tmp_path)
     row = {"ms per film": 70, "AUROC": {"value": 0.9, "lower": 0.8, "upper": 1.0, "method": "wilson"}}
     family.write({"default": row}, {"convnext-untaught": {**trial, "folder": "/not/published"}})

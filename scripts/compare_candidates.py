@@ -99,10 +99,10 @@ def measure_candidate(
     row = {
         "AUROC": figures["auroc"].to_dict(),
         **compare(measured, reference, groups),
-        "average precision": figures["average_precision"].to_dict(),
         "peak in region, spline": peaks["peak in region, spline"],
         **{f"AUROC, {effect.name}": effect.auroc.to_dict() for effect in effects},
         **{f"calls that change, {effect.name}": effect.flipped_fraction.to_dict() for effect in effects},
+        "average precision": figures["average_precision"].to_dict(),
         "training minutes": round(run["seconds"] / 60),
         "detected of marked": f"{len(called_groups)} of {len(marked)}",
         **peaks,

@@ -93,8 +93,9 @@ RESULTS: Final = (
         "candidates",
         "Trainings that were candidates to be shipped",
         "On validation, which also chose the epoch that each kept. What each tried stands in its name; differences are "
-        "those from the first. How often the peak of the map lies in the marked region of the fractures that it calls "
-        "(two other ways of drawing the map are in the file), and what worse copies of the same films cost.",
+        "those from the model beside it, film by film, of the peak on all marked films. How often the peak of the map "
+        "lies in the marked region of the fractures that it calls (two other ways of drawing the map are in the file), "
+        "and what worse copies of the same films cost.",
         "scripts/compare_candidates.py",
     ),
     (

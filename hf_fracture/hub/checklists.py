@@ -74,7 +74,7 @@ _OF_TYPES: Final = {
     "analysis of failures": "Results: which type is called as which; open film by film.",
     "outcome": "The type, by the source's label of the film; assessors were not ours.",
     "analytical methods": "Training, Provenance of the figures.",
-    "class imbalance": "Training: class weights.",
+    "class imbalance": "Training: class weights or sampling.",
     "fairness": "Open: the source knows nothing of whose films they are.",
     "model output": "A probability of each type.",
     "training against evaluation": "One source, split by group.",
@@ -160,7 +160,12 @@ TRIPOD_AI: Final = _items(
         ("10", "sample size", "Open: no calculation; all films that the source offers."),
         ("11", "missing data", "Nothing is imputed; unreadable films are refused by name."),
         ("12", "analytical methods", "Training, Calibration, Provenance of the figures.", _RUN),
-        ("13", "class imbalance", "Training: class weights, whose shift of the logit is taken out again.", _RUN),
+        (
+            "13",
+            "class imbalance",
+            "Training: class weights or sampling; the shift of the logit that either makes is taken out again.",
+            _RUN,
+        ),
         (
             "14",
             "fairness",

@@ -9,9 +9,10 @@ The first seed of `default` is the shipped folder; its others may be linked from
 are measured on validation only. The ways to train that were not kept have one seed, which is compared with the same
 seed of the member on the same validation films. Minutes are those of the first seed whose run says what computed it.
 `small` is the 8-bit file of `default`, and answers at its operating points. Speed is that of one film on onnxruntime
-with two threads, from the picture to the probability, the members in turn. Finished steps are not repeated; an
-interrupted training goes on where it was; `--only` leaves the rows of others as earlier calls left them in WORK_DIR, or
-as they are published where WORK_DIR never held them; each says which weights it stands beside.
+with two threads, from the picture to the probability, the members at hand in turn; published rows keep theirs. Finished
+steps are not repeated; an interrupted training goes on where it was; `--only` leaves the rows of others as earlier
+calls left them in WORK_DIR, or as they are published where WORK_DIR never held them; each says which weights it stands
+beside.
 `--train-only` stops before anything is measured, so that several processes of one thread (OMP_NUM_THREADS=1) can each
 take other `--seeds`; it trains the members, or what `--only` names. Writes scripts/results/family.json and
 docs/results/family.png and .svg. Compute: what the table's column of training minutes says, per seed, and ten minutes

@@ -187,7 +187,7 @@ def draw_cost(members: Mapping[str, tuple[float, Mapping[str, Any]]]) -> "Figure
     lowest = min(auroc["lower"] for _, auroc in members.values())
     axes.set_xlim(0, 1.1 * max(milliseconds for milliseconds, _ in members.values()))
     axes.set_ylim(min(0.5, lowest - 0.02), 1)
-    axes.legend(fontsize=8, framealpha=0.92, edgecolor="0.8", loc="best")
+    axes.legend(fontsize=8, framealpha=0.92, edgecolor="0.8", loc="lower right")
     axes.set_xlabel("Milliseconds of a film", fontsize=10)
     axes.set_ylabel("AUROC with 95 % interval", fontsize=10)
     axes.tick_params(labelsize=9)

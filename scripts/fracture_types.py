@@ -1,15 +1,17 @@
 """Train classifiers of the ten fracture types of bone_break, choose one on validation, and measure that one once.
 
-    python scripts/fracture_types.py BONE_BREAK FRACATLAS WEIGHTS_DIR WORK_DIR [--train-only] [--seeds 42 43 44]
+    python scripts/fracture_types.py BONE_BREAK FRACATLAS WEIGHTS_DIR WORK_DIR [--only TRIAL ...] [--seeds 42 43 44]
 
 BONE_BREAK, FRACATLAS: prepared folders (`hf-fracture data prepare`); of FracAtlas it is only counted which groups of
 bone_break have a film in it, because one trial starts from the shipped model. WEIGHTS_DIR: holds
 `resnet-18-c4-imagenet`. Every trial is trained with every seed; the one with the highest mean of validation macro AUROC
 is released with its first seed: evaluated once on the test split, exported and described by a card, all in
 WORK_DIR/TRIAL/seed-N/model. Its map is not scored, because bone_break marks no fractures; its weights stay there,
-because bone_break states no licence. Finished steps are not repeated. `--train-only` stops before anything is chosen,
-so that processes of one thread (OMP_NUM_THREADS=1) can each take other `--seeds`. Writes
-scripts/results/fracture_types.json. Compute: see the column of minutes, per seed.
+because bone_break states no licence. Finished steps are not repeated. `--only` trains and measures these trials, and
+keeps the published rows of others, with what was released where one of those is still the best; each row names the
+weights that it started from. `--train-only` stops before anything is chosen, so that processes of one thread
+(OMP_NUM_THREADS=1) can each take other `--seeds`. Writes scripts/results/fracture_types.json. Compute: see the column
+of minutes, per seed.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from hf_fracture.data.schema import HELD_OUT
 from hf_fracture.evaluation.cross_dataset import find_shared_groups
 from hf_fracture.evaluation.films import load_splits
 from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json, write_json
+from hf_fracture.models.distillation import name_model
 
 RESULT_PATH: Final = Path(__file__).resolve().parent / "results" / "fracture_types.json"
 RESNET_18: Final = "resnet-18-c4-imagenet"
@@ -95,6 +98,8 @@ def train(name: str, seed: int, args: argparse.Namespace) -> Path:
         run("train", args.bone_break, "--backbone", backbone, "--config", config, "--seed", seed, "--out", run_dir)
     facts = read_json(run_dir / "model" / "run.json")
     found = {**facts["recipe"], **facts["training_arguments"]}
+    if trial.from_shipped:
+        recipe = {**recipe, "backbone": name_model(str(DEFAULT_MODEL_DIR))}
     others = sorted(key for key, value in recipe.items() if found.get(key, value) != value)
     if others:
         raise SystemExit(f"Expected '{name}' as it is now in '{run_dir}', found other {others}. Remove the folder.")
@@ -117,7 +122,7 @@ def describe(name: str, folders: Mapping[int, Path], dataset: Path) -> dict[str,
     spread = round(statistics.stdev(reached.values()), 4) if len(reached) > 1 else ""
     return {
         "hypothesis": TRIALS[name].hypothesis,
-        "start": "the shipped model" if TRIALS[name].from_shipped else RESNET_18,
+        "start": next(iter(facts.values()))["recipe"]["backbone"],
         "validation macro AUROC by seed": ", ".join(f"{value:.3f}" for value in reached.values()),
         "mean": round(statistics.mean(reached.values()), 4),
         "standard deviation": spread,
@@ -159,36 +164,47 @@ def release(model_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
     return read_json(model_dir / "evaluation.json")
 
 
-def main() -> int:
-    """Train what is not there, choose, measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("bone_break", "fracatlas", "weights_dir", "work_dir"):
-        parser.add_argument(name, metavar=name.upper(), type=Path)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N", help="the first is released")
-    parser.add_argument("--train-only", action="store_true", help="train the seeds, and choose nothing")
-    args = parser.parse_args()
-    folders = {name: {seed: train(name, seed, args) for seed in args.seeds} for name in TRIALS}
-    if args.train_only:
-        return 0
-    rows = {name: describe(name, of_seeds, args.bone_break) for name, of_seeds in folders.items()}
-    chosen = max(rows, key=lambda name: rows[name]["mean"])
-    measured = release(folders[chosen][args.seeds[0]], args)
-    content = {
+def describe_release(name: str, model_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Release a model; return what the result says of it and of the films that it was measured on."""
+    measured = release(model_dir, args)
+    return {
         "films": {
             **{f"{part} groups shared with FracAtlas": count for part, count in count_shared(args).items()},
             "measured": measured["cohort"]["num_films"],
             "without a type, left out": measured["cohort"]["num_without_type"],
         },
-        "trials": rows,
         "released": {
-            "trial": chosen,
-            "seed": args.seeds[0],
+            "trial": name,
+            "seed": read_json(model_dir / "run.json")["training_arguments"]["seed"],
             "weights": measured["model"]["sha256"][:12],
-            **{name: measured["metrics"][name] for name in FIGURES},
+            **{figure: measured["metrics"][figure] for figure in FIGURES},
         },
         "types": measured["metrics"]["per_class"],
     }
-    write_json(RESULT_PATH, content)
+
+
+def main() -> int:
+    """Train what is not there, choose, measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("bone_break", "fracatlas", "weights_dir", "work_dir"):
+        parser.add_argument(name, metavar=name.upper(), type=Path)
+    parser.add_argument("--only", nargs="+", choices=TRIALS, default=list(TRIALS), metavar="TRIAL")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42, 43, 44], metavar="N", help="the first is released")
+    parser.add_argument("--train-only", action="store_true", help="train the seeds, and choose nothing")
+    args = parser.parse_args()
+    folders = {name: {seed: train(name, seed, args) for seed in args.seeds} for name in args.only}
+    if args.train_only:
+        return 0
+    measured = {name: describe(name, of_seeds, args.bone_break) for name, of_seeds in folders.items()}
+    published = read_json(RESULT_PATH) if RESULT_PATH.is_file() else {"trials": {}}
+    rows = {**published["trials"], **measured}
+    chosen = max(rows, key=lambda name: rows[name]["mean"])
+    if chosen in folders:
+        published = describe_release(chosen, folders[chosen][args.seeds[0]], args)
+    elif published["released"]["trial"] != chosen:
+        raise SystemExit(f"Expected the best on validation, '{chosen}', to be at hand. Add it to --only.")
+    parts = {**published, "trials": {name: rows[name] for name in TRIALS if name in rows}}
+    write_json(RESULT_PATH, {part: parts[part] for part in ("films", "trials", "released", "types")})
     return 0
 
 

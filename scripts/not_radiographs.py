@@ -57,8 +57,11 @@ class Kind:
 def list_pictures() -> Iterator[tuple[str, str, Image.Image]]:
     """Yield (kind, half, picture) of every kind, the same ones in every run."""
     for index, kind in enumerate(KINDS):
+        picture = None
         for picture in kind.draw(np.random.default_rng(index)):
             yield kind.name, kind.half, picture
+        if picture is None:
+            print(f"{kind.name}: left out, since what draws them is not installed", file=sys.stderr)
 
 
 def _repeat(draw_one: Callable[[Random], Image.Image]) -> Callable[[Random], Pictures]:

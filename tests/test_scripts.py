@@ -175,6 +175,30 @@ def test_every_trial_of_fracture_types_is_a_recipe(tmp_path: Path, monkeypatch: 
         check_recipe({"backbone": types.RESNET_18, **types.BASE, **trial.fields}, tmp_path)
 
 
+def test_types_keep_published_trials_and_release_the_best_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = load_script("fracture_types", monkeypatch)
+    published, (first, other, *_) = tmp_path / "types.json", types.TRIALS
+    content = {"films": 1, "trials": {other: {"mean": 0.7}}, "released": {"trial": other}, "types": 1}
+    monkeypatch.setattr(types, "RESULT_PATH", published)
+    monkeypatch.setattr(types, "train", lambda *_: tmp_path)
+    monkeypatch.setattr(
+        types, "describe_release", lambda name, *_: {"films": 2, "released": {"trial": name}, "types": 2}
+    )
+    monkeypatch.setattr(sys, "argv", ["fracture_types.py", "A", "B", "C", "D", "--only", first])
+    for mean, released in ((0.6, other), (0.8, first)):
+        published.write_text(json.dumps(content))
+        monkeypatch.setattr(types, "describe", lambda *_, mean=mean: {"mean": mean})
+        types.main()
+        found = json.loads(published.read_text())
+        assert found["released"]["trial"] == released
+        assert list(found["trials"]) == [first, other]
+    monkeypatch.setattr(types, "describe", lambda *_: {"mean": 0.1})
+    with pytest.raises(SystemExit, match=f"'{other}', to be at hand"):
+        types.main()
+
+
 def test_targets_lead_to_the_figures_of_the_shipped_model(monkeypatch: pytest.MonkeyPatch) -> None:
     from hf_fracture.models.checkpoint import DEFAULT_MODEL_DIR, read_json
 

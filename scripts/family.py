@@ -8,11 +8,11 @@ is exported, evaluated once on the test split, explained and described by a card
 The first seed of `default` is the shipped folder; its others may be linked from where they were trained. Other seeds
 are measured on validation only. The ways to train that were not kept have one seed, which is compared with the same
 seed of the member on the same validation films. Minutes are those of the first seed whose run says what computed it.
-`small` is the 8-bit file of `default`, and answers at its operating points. Speed is that of one film on onnxruntime
-with two threads, from the picture to the probability, the members at hand in turn; published rows keep theirs. Finished
-steps are not repeated; an interrupted training goes on where it was; `--only` leaves the rows of others as earlier
-calls left them in WORK_DIR, or as they are published where WORK_DIR never held them; each says which weights it stands
-beside.
+`small` is the 8-bit file of `default`, and answers at its operating points; its seeds are the 8-bit files of those of
+`default`. Speed is that of one film on onnxruntime with two threads, from the picture to the probability, the members
+at hand in turn, which each row names; published rows keep theirs. Finished steps are not repeated; an interrupted
+training goes on where it was; `--only` leaves the rows of others as earlier calls left them in WORK_DIR, or as they are
+published where WORK_DIR never held them; each says which weights it stands beside.
 `--train-only` stops before anything is measured, so that several processes of one thread (OMP_NUM_THREADS=1) can each
 take other `--seeds`; it trains the members, or what `--only` names. Writes scripts/results/family.json and
 docs/results/family.png and .svg. Compute: what the table's column of training minutes says, per seed, and ten minutes
@@ -224,7 +224,6 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
     evaluation, attribution = (read_json(released / f"{part}.json") for part in ("evaluation", "attribution"))
     return {
         "what": MEMBERS[name].what,
-        "validation AUROC by seed": ", ".join(f"{value:.3f}" for value in reached.values()),
         "AUROC": evaluation["metrics"]["auroc"],
         "average precision": evaluation["metrics"]["average_precision"],
         "AUROC, clean Kaggle": read_external(released / "cross_dataset.json"),
@@ -232,14 +231,21 @@ def describe_member(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "MB": round((released / ONNX_DIR / ONNX_FILE).stat().st_size / 1e6, 1),
         **describe_cost(list(folders.values())),
         "ms per film": "",
-        "seeds": list(reached),
-        "standard deviation of validation AUROC": round(statistics.stdev(reached.values()), 4)
-        if len(reached) > 1
-        else "",
+        **describe_spread(reached),
         "seeds averaged": average_seeds({seed: args.work_dir / name / f"validation-{seed}" for seed in reached}),
         **({"taught by": hash_weights(DEFAULT_MODEL_DIR)[:12]} if MEMBERS[name].has_teacher else {}),
         "folder": str(released),
         "weights": hash_weights(released)[:12],
+    }
+
+
+def describe_spread(reached: Mapping[int, float]) -> dict[str, Any]:
+    """Return what the AUROC on validation is with each seed, and its standard deviation ("" with one)."""
+    values = list(reached.values())
+    return {
+        "validation AUROC by seed": ", ".join(f"{value:.3f}" for value in values),
+        "seeds": list(reached),
+        "standard deviation of validation AUROC": round(statistics.stdev(values), 4) if len(values) > 1 else "",
     }
 
 
@@ -326,7 +332,6 @@ def describe_small(args: argparse.Namespace) -> dict[str, Any]:
         external = measure_ranking(leave_out(answer(classifier, others), shared))["auroc"]
     return {
         "what": "The 8-bit file of the default, for the browser",
-        "validation AUROC by seed": "",
         "AUROC": figures["auroc"],
         "average precision": figures["average_precision"],
         "AUROC, clean Kaggle": external,
@@ -348,14 +353,35 @@ def answer(classifier: FractureClassifier, films: "Dataset") -> Predictions:
     )
 
 
+def measure_small_on_validation(seed: int, args: argparse.Namespace) -> float:
+    """Return the AUROC of the 8-bit file of one seed of the default, which an earlier call may have measured."""
+    model_dir = train("default", seed, args)
+    if not (file := model_dir / ONNX_DIR / INT8_FILE).is_file():
+        run("export", model_dir, "--out", model_dir, "--int8", "--dataset", args.dataset, "--overwrite")
+    kept: Path = args.work_dir / "small" / f"validation-{seed}.json"
+    weights = hashlib.sha256(file.read_bytes()).hexdigest()
+    if not kept.is_file() or read_json(kept)["weights"] != weights:
+        classifier = FractureClassifier.from_pretrained(model_dir, fast=True)
+        figures = measure_ranking(answer(classifier, load_splits(args.dataset)["validation"]))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, {"weights": weights, "auroc": figures["auroc"]})
+    return float(read_json(kept)["auroc"]["value"])
+
+
 def measure_small_once(args: argparse.Namespace, default: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of the 8-bit file, which an earlier call may have left; its cost is that of the default."""
+    """Return the row of the 8-bit file, which an earlier call may have left; its cost is that of the default.
+
+    Its seeds are asked again with those of the default.
+    """
     kept: Path = args.work_dir / "small" / "row.json"
     weights = hashlib.sha256((DEFAULT_MODEL_DIR / ONNX_DIR / INT8_FILE).read_bytes()).hexdigest()[:12]
     row = read_json(kept) if kept.is_file() else read_published().get("small", {})
     if row.get("weights") != weights or (args.kaggle and not row["AUROC, clean Kaggle"]):
         row = {**describe_small(args), "weights": weights}
-        write_json(kept, row)
+    if not args.only or "default" in args.only:
+        row = {**row, **describe_spread({seed: measure_small_on_validation(seed, args) for seed in args.seeds})}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_json(kept, row)
     return {**row, **{key: default[key] for key in ("training minutes", "trained on")}}
 
 
@@ -390,14 +416,16 @@ def time_once(classifier: FractureClassifier, picture: Image.Image) -> float:
 
 def write(rows: Mapping[str, dict[str, Any]], tried: Mapping[str, dict[str, Any]]) -> None:
     """Write the tables and the plot; time the members at hand unless all rows are published ones, which have a time."""
-    milliseconds: dict[str, float] = {}
+    timed: dict[str, dict[str, Any]] = {}
     if any(row["ms per film"] == "" for row in rows.values()):
         at_hand = {name: (Path(row["folder"]), False) for name, row in rows.items() if "folder" in row}
         milliseconds = time_members({**at_hand, "small": (DEFAULT_MODEL_DIR, True)})
+        together = [name for name in rows if name in milliseconds]
+        timed = {name: {"ms per film": milliseconds[name], "timed in turn": together} for name in together}
     table = {
         name: {
             **{key: value for key, value in row.items() if key != "folder"},
-            "ms per film": milliseconds.get(name, row["ms per film"]),
+            **timed.get(name, {}),
         }
         for name, row in rows.items()
     }

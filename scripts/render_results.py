@@ -40,8 +40,7 @@ RESULTS: Final = (
         "family",
         "The family",
         "Each trained on FracAtlas under the shipped recipe but for what its script names, and measured alike; the "
-        "test split is read once for each. The validation figure of each seed is that of the epoch it chose. Default "
-        "and small were timed in turn, and so were the others; the two runs are not side by side.",
+        "test split is read once for each. The validation figure of each seed is that of the epoch it chose.",
         "scripts/family.py",
     ),
     (
@@ -317,7 +316,7 @@ def _render_file(described: Sequence[str]) -> str:
 
 def _render_family(content: Mapping[str, Any]) -> str:
     """Render the members, what the mean of their seeds reaches, and what was tried in their place."""
-    parts = [results.render_family(content)]
+    parts = [results.render_family(content), _describe_timing(content["members"])]
     averaged = [(name, row["seeds averaged"]) for name, row in content["members"].items() if row.get("seeds averaged")]
     if averaged:
         words = (
@@ -333,7 +332,26 @@ def _render_family(content: Mapping[str, Any]) -> str:
             "thought of as a member before, its test split has been read, and that figure is kept."
         )
         parts += [words, _render_rows(list(content["tried"].items()), named=True)]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
+
+
+def _describe_timing(members: Mapping[str, Any]) -> str:
+    """Say which members were timed in turn: only their speeds stand side by side.
+
+    >>> first, second = {"timed in turn": ["a", "b"]}, {"timed in turn": ["b", "c"]}
+    >>> _describe_timing({"a": first, "b": first, "c": second})
+    'Timed in turn, so that their speeds compare: a and b; c.'
+    >>> _describe_timing({"a": {}})
+    ''
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, row in members.items():
+        if "timed in turn" in row:  # of a later run where it lists others than they do
+            groups.setdefault(tuple(row["timed in turn"]), []).append(name)
+    told = "; ".join(
+        " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part) for names in groups.values()
+    )
+    return f"Timed in turn, so that their speeds compare: {told}." if told else ""
 
 
 def _reduce_experiments(experiments: Mapping[str, Any]) -> dict[str, Any]:

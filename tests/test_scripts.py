@@ -164,9 +164,17 @@ def test_small_model_is_asked_again_where_kaggle_is_at_hand(tmp_path: Path, monk
     monkeypatch.setattr(family, "RESULT_PATH", tmp_path / "none_published.json")
     default = {"training minutes": 80, "trained on": "1 CPU thread", "AUROC": 1}
     for kaggle, found in ((None, ""), (tmp_path, "measured"), (None, "measured")):
-        row = family.measure_small_once(argparse.Namespace(work_dir=tmp_path, kaggle=kaggle), default)
+        row = family.measure_small_once(
+            argparse.Namespace(work_dir=tmp_path, kaggle=kaggle, only=["convnext"]), default
+        )
         assert row["AUROC, clean Kaggle"] == found
         assert row["training minutes"] == 80
+    monkeypatch.setattr(family, "measure_small_on_validation", lambda seed, _: seed / 100)
+    asked = argparse.Namespace(work_dir=tmp_path, kaggle=None, only=["default"], seeds=[90, 92])
+    for args in (asked, argparse.Namespace(work_dir=tmp_path, kaggle=None, only=["convnext"])):
+        row = family.measure_small_once(args, default)
+        assert row["validation AUROC by seed"] == "0.900, 0.920", "and it stays"
+        assert row["standard deviation of validation AUROC"] == pytest.approx(0.0141)
 
 
 def test_every_trial_of_fracture_types_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

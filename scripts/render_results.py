@@ -113,8 +113,8 @@ RESULTS: Final = (
         "reproduction",
         "The shipped model, trained again",
         "Other seeds of the same recipe, each measured once on the test split. The first seed is shipped, whatever "
-        "others reach: where it is the best of these, that is luck. From two others Student's t makes an interval that is "
-        "mostly so wide that a figure within it says little, and where the two happen to agree so narrow that one "
+        "others reach: where it is the best of these, that is luck. From two others Student's t makes an interval that "
+        "is mostly so wide that a figure within it says little, and where the two happen to agree so narrow that one "
         "outside it says as little.",
         "scripts/reproduce_release.sh",
     ),

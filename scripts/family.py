@@ -332,6 +332,7 @@ def describe_small(args: argparse.Namespace) -> dict[str, Any]:
         external = measure_ranking(leave_out(answer(classifier, others), shared))["auroc"]
     return {
         "what": "The 8-bit file of the default, for the browser",
+        "validation AUROC by seed": "",
         "AUROC": figures["auroc"],
         "average precision": figures["average_precision"],
         "AUROC, clean Kaggle": external,
